@@ -1,4 +1,5 @@
-// Errors. Library code throws weft::Error; only launch/ ends the process, with the kind as exit code.
+// Errors. Library code throws weft::Error; only launch/ ends the process, with the kind as exit
+// code.
 #pragma once
 
 #include <fmt/core.h>
@@ -43,8 +44,8 @@ template <class... Args>
 
 }  // namespace weft
 
-#define CHECK(condition, ...)                                                          \
-  do {                                                                                 \
-    if (!(condition))                                                                  \
+#define CHECK(condition, ...)                                                              \
+  do {                                                                                     \
+    if (!(condition))                                                                      \
       ::weft::check_failed(#condition, __FILE__, __LINE__, ::fmt::format("" __VA_ARGS__)); \
   } while (false)

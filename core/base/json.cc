@@ -154,7 +154,7 @@ std::string Json::dump(int indent) const {
 }
 
 const char* Json::type_name() const {
-  static constexpr const char* kNames[] = {"null",   "a boolean", "an integer", "a number",
+  static constexpr const char* kNames[] = {"null",     "a boolean", "an integer", "a number",
                                            "a string", "an array",  "an object"};
   return kNames[value_.index()];
 }

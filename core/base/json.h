@@ -1,5 +1,5 @@
-// A JSON value. Objects keep the order of the file. Parsing is bounded in depth and size and refuses
-// duplicate keys, so that it is safe on files from strangers.
+// A JSON value. Objects keep the order of the file. Parsing is bounded in depth and size and
+// refuses duplicate keys, so that it is safe on files from strangers.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +41,8 @@ class Json {
   // Reads and parses a file. Throws no_input when it is missing.
   static Json parse_file(const std::string& path, const JsonLimits& limits = {});
 
-  // indent < 0: one line, ", " and ": " as separators (as Python's json.dumps); non-ASCII stays UTF-8.
+  // indent < 0: one line, ", " and ": " as separators (as Python's json.dumps); non-ASCII stays
+  // UTF-8.
   std::string dump(int indent = -1) const;
 
   bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
@@ -53,7 +54,8 @@ class Json {
   bool is_array() const { return std::holds_alternative<Array>(value_); }
   bool is_object() const { return std::holds_alternative<Object>(value_); }
 
-  // Typed access. Throws bad_data naming the expected and the found type; as_double takes an int too.
+  // Typed access. Throws bad_data naming the expected and the found type; as_double takes an int
+  // too.
   bool as_bool() const;
   int64_t as_int() const;
   double as_double() const;
@@ -63,7 +65,8 @@ class Json {
   Array& array();    // turns null into an empty array
   Object& object();  // turns null into an empty object
 
-  // Member of an object, linear in its size. find: nullptr when absent or null-object; at: throws bad_data.
+  // Member of an object, linear in its size. find: nullptr when absent or null-object; at: throws
+  // bad_data.
   const Json* find(std::string_view key) const;
   const Json& at(std::string_view key) const;
   bool contains(std::string_view key) const { return find(key) != nullptr; }

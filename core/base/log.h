@@ -1,5 +1,5 @@
-// Log lines on standard error. The implementation (spdlog) stays in log.cc. Lines carry the rank when
-// there is more than one.
+// Log lines on standard error. The implementation (spdlog) stays in log.cc. Lines carry the rank
+// when there is more than one.
 #pragma once
 
 #include <fmt/core.h>
@@ -11,8 +11,8 @@ namespace weft::log {
 
 enum class Level { debug, info, warn, error };
 
-// Called once by launch/. With num_ranks > 1, info lines come from rank 0 only; warnings and errors from
-// every rank, tagged.
+// Called once by launch/. With num_ranks > 1, info lines come from rank 0 only; warnings and errors
+// from every rank, tagged.
 void configure(Level level, int rank, int num_ranks);
 
 void write(Level level, const std::string& message);

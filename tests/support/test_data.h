@@ -30,7 +30,8 @@ class TempDir {
   std::filesystem::path path_;
 };
 
-// The folder of real data: WEFT_TEST_DATA, else ../shared/data beside the checkout. Empty if absent.
+// The folder of real data: WEFT_TEST_DATA, else ../shared/data beside the checkout. Empty if
+// absent.
 inline std::string shared_data() {
   const char* dir = std::getenv("WEFT_TEST_DATA");
   std::string path = dir ? dir : std::string(WEFT_SOURCE_DIR) + "/../shared/data";
@@ -44,6 +45,7 @@ inline std::string fixture(const std::string& name) {
 
 }  // namespace weft::test
 
-#define SKIP_WITHOUT_SHARED_DATA()                                                             \
-  if (::weft::test::shared_data().empty())                                                     \
-  GTEST_SKIP() << "no data: set WEFT_TEST_DATA to a folder laid out as described in docs/development.md"
+#define SKIP_WITHOUT_SHARED_DATA()         \
+  if (::weft::test::shared_data().empty()) \
+  GTEST_SKIP()                             \
+      << "no data: set WEFT_TEST_DATA to a folder laid out as described in docs/development.md"

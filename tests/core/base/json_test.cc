@@ -9,7 +9,8 @@ namespace {
 
 TEST(Json, KeepsTheOrderOfKeysAndRoundTrips) {
   const std::string text = R"({"b": 1, "a": [true, null, 1.5, "h\u00e9\n"], "c": {}})";
-  EXPECT_EQ(Json::parse(text, "test").dump(), R"({"b": 1, "a": [true, null, 1.5, "hé\n"], "c": {}})");
+  EXPECT_EQ(Json::parse(text, "test").dump(),
+            R"({"b": 1, "a": [true, null, 1.5, "hé\n"], "c": {}})");
 }
 
 TEST(Json, NamesThePlaceOfASyntaxError) {

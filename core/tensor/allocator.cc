@@ -1,0 +1,129 @@
+#include "core/tensor/allocator.h"
+
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "core/base/error.h"
+
+namespace weft {
+namespace {
+
+constexpr size_t kAlignment = 64;
+constexpr size_t kKeepBelow = size_t{256} << 20;  // larger blocks go back to the system at once
+constexpr int kNumTags = static_cast<int>(MemoryTag::count_);
+
+// Round up so that blocks of nearly the same size serve each other (at most 12.5 % waste).
+size_t size_class(size_t bytes) {
+  if (bytes <= 4096)
+    return (bytes + kAlignment - 1) / kAlignment * kAlignment + (bytes == 0) * kAlignment;
+  size_t step = 512;
+  while (step * 16 < bytes) step *= 2;
+  return (bytes + step - 1) / step * step;
+}
+
+struct Pool {
+  std::mutex mutex;
+  std::map<size_t, std::vector<void*>> free_blocks;
+  std::array<MemoryUse, kNumTags> uses;
+  MemoryUse total;
+
+  static Pool& get() {
+    static Pool* pool = new Pool;  // outlives every tensor, static ones too
+    return *pool;
+  }
+
+  void* take(size_t bytes, MemoryTag tag) {
+    const size_t size = size_class(bytes);
+    std::lock_guard lock(mutex);
+    count(uses[static_cast<int>(tag)], size);
+    count(total, size);
+    auto it = free_blocks.find(size);
+    if (it != free_blocks.end() && !it->second.empty()) {
+      void* block = it->second.back();
+      it->second.pop_back();
+      return block;
+    }
+    return std::aligned_alloc(kAlignment, size);
+  }
+
+  void give(void* block, size_t bytes, MemoryTag tag) noexcept {
+    const size_t size = size_class(bytes);
+    std::lock_guard lock(mutex);
+    uses[static_cast<int>(tag)].current -= size;
+    total.current -= size;
+    if (size >= kKeepBelow) return std::free(block);
+    free_blocks[size].push_back(block);
+  }
+
+  static void count(MemoryUse& use, size_t size) {
+    use.current += size;
+    use.peak = std::max(use.peak, use.current);
+  }
+};
+
+}  // namespace
+
+std::string to_string(Device device) {
+  return device.is_cpu() ? "cpu" : "cuda:" + std::to_string(device.index);
+}
+
+const char* name_of(MemoryTag tag) {
+  static constexpr const char* kNames[] = {"parameter", "gradient",  "optimizer",    "activation",
+                                           "deferred",  "workspace", "communication"};
+  return kNames[static_cast<int>(tag)];
+}
+
+std::shared_ptr<void> allocate(size_t bytes, Device device, MemoryTag tag) {
+  if (!device.is_cpu())
+    fail(ErrorKind::unavailable, "this build of weft has no GPU code: {} asked for",
+         to_string(device));
+  void* block = Pool::get().take(bytes, tag);
+  if (!block) {
+    release_cached_memory();
+    block = std::aligned_alloc(kAlignment, size_class(bytes));
+  }
+  if (!block)
+    fail(ErrorKind::unavailable,
+         "out of memory: {} MiB asked for ({}).\n{}Use a smaller train.micro_batch, "
+         "train.recompute=full, recipe lora, or more ranks.",
+         bytes >> 20, name_of(tag), memory_table());
+  return {block, [bytes, tag](void* p) { Pool::get().give(p, bytes, tag); }};
+}
+
+MemoryUse memory_use(MemoryTag tag) {
+  std::lock_guard lock(Pool::get().mutex);
+  return Pool::get().uses[static_cast<int>(tag)];
+}
+
+MemoryUse memory_use_total() {
+  std::lock_guard lock(Pool::get().mutex);
+  return Pool::get().total;
+}
+
+void reset_memory_peaks() {
+  std::lock_guard lock(Pool::get().mutex);
+  for (MemoryUse& use : Pool::get().uses) use.peak = use.current;
+  Pool::get().total.peak = Pool::get().total.current;
+}
+
+void release_cached_memory() {
+  std::lock_guard lock(Pool::get().mutex);
+  for (auto& [size, blocks] : Pool::get().free_blocks)
+    for (void* block : blocks) std::free(block);
+  Pool::get().free_blocks.clear();
+}
+
+std::string memory_table() {
+  std::string table;
+  for (int i = 0; i < kNumTags; ++i) {
+    const MemoryUse use = memory_use(static_cast<MemoryTag>(i));
+    table += fmt::format("  {:<14}{:>9.1f} MiB now {:>9.1f} MiB at most\n",
+                         name_of(static_cast<MemoryTag>(i)), use.current / 1048576.0,
+                         use.peak / 1048576.0);
+  }
+  return table;
+}
+
+}  // namespace weft
