@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 
 #include "core/base/config.h"
@@ -45,8 +46,23 @@ bool is_section(const ConfigField& field) {
   return std::holds_alternative<std::monostate>(field.value);
 }
 
+bool is_null_word(const std::string& text) {
+  return text == "null" || text == "Null" || text == "NULL";
+}
+
+// Text that YAML reads back as it is, without quotes.
+bool is_plain(const std::string& text) {
+  const auto is_safe = [](unsigned char c) {
+    return std::isalnum(c) || c == '_' || c == '/' || c == '.' || c == ':' || c == '-';
+  };
+  return !text.empty() && std::isalpha(static_cast<unsigned char>(text.front())) &&
+         std::isalnum(static_cast<unsigned char>(text.back())) && !is_null_word(text) &&
+         std::all_of(text.begin(), text.end(), is_safe);
+}
+
 // JSON's scalars and flow collections are YAML; a double keeps the shortest exact form.
 std::string value_text(const Json& value) {
+  if (value.is_string() && is_plain(value.as_string())) return value.as_string();
   if (value.is_double()) return format_exact(value.as_double());
   if (value.is_array()) {
     std::vector<std::string> items;

@@ -68,9 +68,16 @@ std::optional<std::string> without_underscores(std::string_view text) {
   return out;
 }
 
+// "+1" -> "1"; "+-1" stays, and is no number.
+std::string_view without_plus(std::string_view text) {
+  if (text.size() > 1 && text[0] == '+' && (is_digit(text[1]) || text[1] == '.'))
+    text.remove_prefix(1);
+  return text;
+}
+
 // A decimal number without sign tricks: digits, point, exponent; no hex, no nan, no inf.
 std::optional<double> parse_decimal(std::string_view text) {
-  if (!text.empty() && text.front() == '+') text.remove_prefix(1);
+  text = without_plus(text);
   const bool plain = std::all_of(text.begin(), text.end(), [](char c) {
     return is_digit(c) || c == '.' || c == 'e' || c == 'E' || c == '-' || c == '+';
   });
@@ -108,8 +115,7 @@ size_t number_length(std::string_view text) {
 std::optional<int64_t> parse_integer(std::string_view text) {
   const auto digits = without_underscores(trim(text));
   if (!digits || digits->empty()) return std::nullopt;
-  std::string_view number = *digits;
-  if (number.front() == '+') number.remove_prefix(1);
+  const std::string_view number = without_plus(*digits);
   const std::string_view magnitude =
       !number.empty() && number.front() == '-' ? number.substr(1) : number;
   if (magnitude.size() > 1 && magnitude[0] == '0' && is_digit(magnitude[1])) return std::nullopt;

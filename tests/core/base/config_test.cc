@@ -244,6 +244,9 @@ TEST(Config, DifferencesNameKeysAndBothValues) {
 
 TEST(Config, AllowedDifferencesResume) {
   Outer before, after;
+  before.name = "null";
+  after.name = "null";
+  EXPECT_NE(config_yaml(before).find("name: \"null\""), std::string::npos);
   after.inner.ranks = 4;
   after.every.seconds = 5;
   EXPECT_NO_THROW(check_resume(config_differences(before, after), "x"));
