@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "recipes/process.h"
 
 namespace weft::recipes {
 
@@ -19,6 +18,6 @@ struct ExportOptions {
 };
 
 // Prints what it wrote to standard output.
-void run_export(const ExportOptions& options, const Process& process);
+void run_export(const ExportOptions& options);
 
 }  // namespace weft::recipes
