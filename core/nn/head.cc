@@ -68,10 +68,8 @@ HeadLoss Head::train(const Tensor& x, const Step& step, Tensor& dx) const {
     ops::dlogits_in_place(logits, labels, loss.lse, step.loss_scale);
     const Tensor dlogits =
         x.dtype() == DType::f32 ? logits : ops::cast(logits, x.dtype(), MemoryTag::workspace);
-    if (weight_->wants_grad())
-      step.weight_grads->push([=, dw = weight_->grad] {
-        ops::matmul(ops::transposed(dlogits), y, dw, {.accumulate = true});
-      });
+    if (weight_->wants_grad())  // never queued: the chunks share one buffer
+      ops::matmul(ops::transposed(dlogits), y, weight_->grad, {.accumulate = true});
     ops::matmul(dlogits, weight_->value, dnorm.rows(begin, end));
   }
   const Tensor dscored =

@@ -41,7 +41,14 @@ void for_each_product(const std::vector<Tensor>& parts, Body body) {
   }
 }
 
-// Length of the rows of W + scale * B A, in f32, a few rows at a time.
+Tensor column_copy(const Tensor& x_TN, int64_t begin, int64_t end) {
+  Tensor part = Tensor::empty({x_TN.dim(0), end - begin}, x_TN.dtype(), x_TN.device());
+  ops::copy(ops::columns(x_TN, begin, end), part);
+  return part;
+}
+
+}  // namespace
+
 Tensor adapted_row_norms(const ProjectionMember& member) {
   const Adapter& adapter = *member.adapter;
   const int64_t rows = member.weight->shape[0], cols = member.weight->shape[1];
@@ -56,14 +63,6 @@ Tensor adapted_row_norms(const ProjectionMember& member) {
   }
   return norms;
 }
-
-Tensor column_copy(const Tensor& x_TN, int64_t begin, int64_t end) {
-  Tensor part = Tensor::empty({x_TN.dim(0), end - begin}, x_TN.dtype(), x_TN.device());
-  ops::copy(ops::columns(x_TN, begin, end), part);
-  return part;
-}
-
-}  // namespace
 
 Projection::Projection(int64_t in_features, std::vector<ProjectionMember> members)
     : in_features_(in_features), members_(std::move(members)) {

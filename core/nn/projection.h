@@ -29,6 +29,9 @@ struct ProjectionMember {
   int64_t out_features() const { return weight->shape[0]; }
 };
 
+// [N] f32: the lengths of the rows of W + scale * B A, computed in f32 a few rows at a time.
+Tensor adapted_row_norms(const ProjectionMember& member);
+
 // Passes rewrite the members; the layer that owns the projection does not notice.
 class Projection {
  public:
