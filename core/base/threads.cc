@@ -1,16 +1,12 @@
 #include "core/base/threads.h"
 
-<<<<<<< HEAD
 #include <algorithm>
 #include <exception>
 
-=======
->>>>>>> frame
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
-<<<<<<< HEAD
 namespace weft {
 
 #ifdef _OPENMP
@@ -42,25 +38,6 @@ void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t, in
     }
   }
   if (error) std::rethrow_exception(error);
-=======
-#include "core/base/error.h"
-
-namespace weft {
-
-void set_num_threads(int count) {
-  CHECK(count >= 1, "{} threads", count);
-#ifdef _OPENMP
-  omp_set_num_threads(count);
-#endif
-}
-
-int num_threads() {
-#ifdef _OPENMP
-  return omp_get_max_threads();
-#else
-  return 1;
-#endif
->>>>>>> frame
 }
 
 }  // namespace weft

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 // Threads of the CPU kernels: one team (OpenMP's, which oneDNN shares).
 #pragma once
 
@@ -15,16 +14,4 @@ int num_threads();
 // splits its work itself. Exceptions of the body are rethrown in the caller (one of them).
 void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body);
 
-=======
-// How many threads a rank computes with.
-#pragma once
-
-namespace weft {
-
-// For parallel loops of this process that start later. 1 or more. Without OpenMP there is one
-// thread, whatever is asked for.
-void set_num_threads(int count);
-int num_threads();
-
->>>>>>> frame
 }  // namespace weft
