@@ -30,7 +30,6 @@ struct EvalOptions {
 };
 
 // Every rank calls it; rank 0 prints to standard output.
-void run_eval(const EvalOptions& options,
- const std::shared_ptr<parallel::Communicator>& world);
+void run_eval(const EvalOptions& options, const std::shared_ptr<parallel::Communicator>& world);
 
 }  // namespace weft::recipes

@@ -3,7 +3,6 @@
 
 #include <string>
 
-
 namespace weft::recipes {
 
 struct InspectOptions {

@@ -14,7 +14,6 @@ struct TrainOptions {
 };
 
 // Every rank calls it. Throws try_again when a stop was requested and a checkpoint is committed.
-void run_train(const TrainOptions& options,
- const std::shared_ptr<parallel::Communicator>& world);
+void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Communicator>& world);
 
 }  // namespace weft::recipes
