@@ -12,6 +12,8 @@ size_t size_of(DType dtype) {
       return 2;
     case DType::f16:
       return 2;
+    case DType::f64:
+      return 8;
     case DType::i32:
       return 4;
     case DType::i64:
@@ -30,6 +32,8 @@ const char* name_of(DType dtype) {
       return "bf16";
     case DType::f16:
       return "f16";
+    case DType::f64:
+      return "f64";
     case DType::i32:
       return "i32";
     case DType::i64:

@@ -9,7 +9,7 @@
 
 namespace weft {
 
-enum class DType : uint8_t { f32, bf16, f16, i32, i64, u8 };
+enum class DType : uint8_t { f32, bf16, f16, f64, i32, i64, u8 };
 
 size_t size_of(DType dtype);              // bytes of an element
 const char* name_of(DType dtype);         // "f32", "bf16", ...
@@ -53,6 +53,10 @@ struct dtype_of<bf16> {
 template <>
 struct dtype_of<f16> {
   static constexpr DType value = DType::f16;
+};
+template <>
+struct dtype_of<double> {
+  static constexpr DType value = DType::f64;
 };
 template <>
 struct dtype_of<int32_t> {

@@ -1,0 +1,13 @@
+// SwiGLU (Shazeer 2020): y = silu(gate) * up.
+#pragma once
+
+#include "core/tensor/tensor.h"
+
+namespace weft::ops {
+
+// gate_up[T,2F]: gate in the first F columns, up in the others. Returns y[T,F].
+Tensor swiglu(const Tensor& gate_up_T2F);
+// Returns dgate_up[T,2F] (=).
+Tensor swiglu_backward(const Tensor& dy_TF, const Tensor& gate_up_T2F);
+
+}  // namespace weft::ops
