@@ -56,7 +56,7 @@ const char* name_of(VectorIsa isa) {
 
 bool cpu_has_native_bf16() {
   static const bool has = detect_bf16();
-  return has;
+  return has && isa_limit == VectorIsa::avx512;
 }
 
 }  // namespace weft
