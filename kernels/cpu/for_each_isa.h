@@ -21,6 +21,7 @@
 #include "core/tensor/dtype.h"
 
 #if defined(__x86_64__)
+#include <immintrin.h>
 
 #define WEFT_ISA isa_baseline
 #define WEFT_LANES 4

@@ -2,6 +2,7 @@
 #include "core/ops/matmul.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "core/base/threads.h"
 #include "kernels/cpu/matmul_backend.h"
@@ -9,11 +10,13 @@
 namespace weft::ops::cpu {
 namespace {
 
+constexpr int64_t kFewRows = 8;  // up to here: memory-bound, our own dot products
+
 struct RowsTimesTransposed {
   const float* a;  // [rows, depth], contiguous
   const void* b;   // [width, depth], rows b_stride apart
   float* out;      // [rows, width], contiguous
-  int64_t rows;    // 1..4
+  int64_t rows;    // 1..kFewRows
   int64_t width;
   int64_t depth;
   int64_t b_stride;
@@ -28,7 +31,6 @@ struct RowsTimesTransposed {
 namespace weft::ops::cpu {
 namespace {
 
-constexpr int64_t kFewRows = 4;      // below: memory-bound, our own dot products
 constexpr int64_t kNarrow = 64;      // c narrower than this and long: the library likes it wide
 constexpr int64_t kBlockRows = 256;  // of bf16 operands converted to f32 at a time
 constexpr int64_t kBlockCols = 512;

@@ -39,16 +39,11 @@ void dot_rows(const RowsTimesTransposed& p, int64_t begin, int64_t end) {
 
 template <class T>
 void rows_times_transposed(const RowsTimesTransposed& p, int64_t begin, int64_t end) {
-  switch (p.rows) {
-    case 1:
-      return dot_rows<T, 1>(p, begin, end);
-    case 2:
-      return dot_rows<T, 2>(p, begin, end);
-    case 3:
-      return dot_rows<T, 3>(p, begin, end);
-    default:
-      return dot_rows<T, 4>(p, begin, end);
-  }
+  constexpr void (*kByRows[])(const RowsTimesTransposed&, int64_t, int64_t) = {
+      dot_rows<T, 1>, dot_rows<T, 2>, dot_rows<T, 3>, dot_rows<T, 4>,
+      dot_rows<T, 5>, dot_rows<T, 6>, dot_rows<T, 7>, dot_rows<T, 8>};
+  static_assert(std::size(kByRows) == kFewRows);
+  kByRows[p.rows - 1](p, begin, end);
 }
 
 // out = in in another dtype.

@@ -40,7 +40,15 @@ WEFT_INLINE Vec load(const float* p) {
 WEFT_INLINE Vec load(const bf16* p) {
   Halves h;
   std::memcpy(&h, p, sizeof h);
+#if WEFT_LANES == 16  // the compiler widens halves of wide vectors one by one
+  const __m512i wide = _mm512_maskz_cvtepu16_epi32(0xffff, reinterpret_cast<__m256i>(h));
+  return reinterpret_cast<Vec>(reinterpret_cast<Bits>(wide) << 16);
+#elif WEFT_LANES == 8
+  const __m256i wide = _mm256_cvtepu16_epi32(reinterpret_cast<__m128i>(h));
+  return reinterpret_cast<Vec>(reinterpret_cast<Bits>(wide) << 16);
+#else
   return reinterpret_cast<Vec>(__builtin_convertvector(h, Bits) << 16);
+#endif
 }
 WEFT_INLINE void store(float* p, Vec v) {
   std::memcpy(p, &v, sizeof v);
@@ -49,7 +57,12 @@ WEFT_INLINE void store(bf16* p, Vec v) {
   const Bits u = reinterpret_cast<Bits>(v);
   const Bits rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
   const Bits bits = (v == v) ? rounded : (u >> 16) | 0x40u;
+#if WEFT_LANES == 16
+  const Halves h = reinterpret_cast<Halves>(
+      _mm512_maskz_cvtepi32_epi16(0xffff, reinterpret_cast<__m512i>(bits)));
+#else
   const Halves h = __builtin_convertvector(bits, Halves);
+#endif
   std::memcpy(static_cast<void*>(p), &h, sizeof h);
 }
 

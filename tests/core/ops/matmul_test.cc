@@ -74,7 +74,7 @@ class Matmul : public testing::TestWithParam<Case> {
 };
 
 TEST_P(Matmul, EqualsPlainLoopsForEveryLayoutAndRaggedShape) {
-  for (int64_t M : {1, 3, 4, 5, 31, 257})
+  for (int64_t M : {1, 3, 4, 5, 8, 9, 31, 257})
     for (int64_t N : {1, 16, 33, 257})
       for (int64_t K : {1, 16, 31, 200})
         for (int layout = 0; layout < 4; ++layout) check(M, N, K, layout & 1, layout & 2, 0, {});
@@ -90,7 +90,7 @@ TEST_P(Matmul, ScalesAndAccumulates) {
 }
 
 TEST_P(Matmul, WorksOnColumnRangesAndLeavesTheRestAlone) {
-  for (int64_t M : {1, 4, 33, 300})
+  for (int64_t M : {1, 6, 33, 300})
     for (int64_t N : {1, 7, 64})
       for (int layout = 0; layout < 4; ++layout)
         for (int64_t K : {1, 48}) check(M, N, K, layout & 1, layout & 2, 5, {1.0f, true});
