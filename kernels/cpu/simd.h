@@ -13,7 +13,7 @@ typedef uint32_t Bits __attribute__((vector_size(WEFT_LANES * 4)));
 typedef uint16_t Halves __attribute__((vector_size(WEFT_LANES * 2)));
 
 WEFT_INLINE Vec splat(float value) {
-  return Vec{} + value;
+  return value - Vec{};  // exact for every value, -0 too, so it costs no instruction
 }
 WEFT_INLINE Mask lane_index() {
   Mask lanes = {};
