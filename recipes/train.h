@@ -1,0 +1,17 @@
+// `weft train CONFIG [key=value ...]`: one run, from its start or its last checkpoint to its end.
+#pragma once
+
+#include "recipes/process.h"
+#include "recipes/run_config.h"
+
+namespace weft::recipes {
+
+struct TrainOptions {
+  RunConfig config;
+  bool json = false;  // print a summary as one JSON object at the end
+};
+
+// Every rank calls it. Throws try_again when a stop was requested and a checkpoint is committed.
+void run_train(const TrainOptions& options, const Process& process);
+
+}  // namespace weft::recipes
