@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/data/data_config.h"
-#include "recipes/process.h"
+#include "recipes/record_options.h"
 
 namespace weft::recipes {
 
@@ -18,11 +18,11 @@ struct DataOptions {
   bool stats = false;     // lengths, useful share after packing, what other seq_len would cost
   int64_t seq_len = 1024;
   data::TooLong too_long = data::TooLong::error;
-  data::RecordConfig record;
+  RecordOptions record;
   bool json = false;
 };
 
 // Prints to standard output.
-void run_data(const DataOptions& options, const Process& process);
+void run_data(const DataOptions& options);
 
 }  // namespace weft::recipes

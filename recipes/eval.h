@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/data/data_config.h"
-#include "recipes/process.h"
+#include "parallel/communicator.h"
+#include "recipes/record_options.h"
 #include "recipes/train_config.h"
 
 namespace weft::recipes {
@@ -16,7 +18,7 @@ struct EvalOptions {
   std::string model;    // Hugging Face folder, .gguf file, run folder, or checkpoint
   std::string adapter;  // PEFT adapter on top; empty: none
   std::vector<std::string> files;
-  data::RecordConfig record;
+  RecordOptions record;
   data::TooLong too_long = data::TooLong::error;
   int64_t seq_len = 0;        // 0: the model's longest
   int64_t limit = 0;          // records, from the first; 0: all
@@ -27,7 +29,7 @@ struct EvalOptions {
   bool json = false;
 };
 
-// Prints to standard output on rank 0.
-void run_eval(const EvalOptions& options, const Process& process);
+// Every rank calls it; rank 0 prints to standard output.
+void run_eval(const EvalOptions& options, const std::shared_ptr<parallel::Communicator>& world);
 
 }  // namespace weft::recipes

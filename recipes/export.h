@@ -4,8 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "recipes/process.h"
-
 namespace weft::recipes {
 
 struct ExportOptions {
@@ -19,6 +17,6 @@ struct ExportOptions {
 };
 
 // Prints what it wrote to standard output.
-void run_export(const ExportOptions& options, const Process& process);
+void run_export(const ExportOptions& options);
 
 }  // namespace weft::recipes

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "recipes/process.h"
 #include "recipes/train_config.h"
 
 namespace weft::recipes {
@@ -28,6 +27,6 @@ struct GenerateOptions {
 };
 
 // Streams to standard output.
-void run_generate(const GenerateOptions& options, const Process& process);
+void run_generate(const GenerateOptions& options);
 
 }  // namespace weft::recipes

@@ -3,8 +3,6 @@
 
 #include <string>
 
-#include "recipes/process.h"
-
 namespace weft::recipes {
 
 struct InspectOptions {
@@ -15,6 +13,6 @@ struct InspectOptions {
 };
 
 // Prints to standard output. Throws bad_data when --verify finds damage.
-void run_inspect(const InspectOptions& options, const Process& process);
+void run_inspect(const InspectOptions& options);
 
 }  // namespace weft::recipes

@@ -1,7 +1,9 @@
 // `weft train CONFIG [key=value ...]`: one run, from its start or its last checkpoint to its end.
 #pragma once
 
-#include "recipes/process.h"
+#include <memory>
+
+#include "parallel/communicator.h"
 #include "recipes/run_config.h"
 
 namespace weft::recipes {
@@ -12,6 +14,6 @@ struct TrainOptions {
 };
 
 // Every rank calls it. Throws try_again when a stop was requested and a checkpoint is committed.
-void run_train(const TrainOptions& options, const Process& process);
+void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Communicator>& world);
 
 }  // namespace weft::recipes

@@ -51,6 +51,13 @@ T read_config(const std::string& path, const std::vector<std::string>& overrides
   return config;
 }
 
+// The same on top of what `config` holds; no check.
+template <class T>
+void apply_overrides(T& config, const std::vector<std::string>& overrides) {
+  ConfigVisitor visitor = config_detail::visit(config);
+  config_detail::read(visitor, "", overrides);
+}
+
 // The inverse of config_json, e.g. from a checkpoint's manifest. `where` names the source in
 // errors.
 template <class T>
