@@ -17,9 +17,10 @@
 namespace weft::recipes {
 
 struct Model {
-  std::string path;                            // of the base: a Hugging Face folder or a .gguf file
-  checkpoint::ModelFiles files;                // config, tokenizer, and weights where there are any
-  std::optional<checkpoint::PeftConfig> peft;  // adapters that it carries
+  std::string path;  // of the base: a Hugging Face folder or a .gguf file
+  checkpoint::ModelDescription description;
+  std::unique_ptr<checkpoint::WeightSource> weights;  // of the base; null: it started at random
+  std::optional<checkpoint::PeftConfig> peft;         // adapters that it carries
   models::DecoderConfig config;
   std::unique_ptr<models::Decoder> decoder;
   std::unique_ptr<parallel::Units> units;

@@ -48,10 +48,10 @@ std::string thousands(int64_t n) {
 }
 
 Json base_identity(const RunConfig& config, const Model& model) {
-  if (config.recipe != Recipe::lora || !model.files.weights) return {};
+  if (config.recipe != Recipe::lora || !model.weights) return {};
   Json base;
   base.set("path", config.model.path);
-  base.set("hash", weights_hash(*model.files.weights));
+  base.set("hash", weights_hash(*model.weights));
   return base;
 }
 
@@ -77,9 +77,9 @@ void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Comm
   checkpoint::RunFolder folder(*world, checkpoint::local_file_system(), config.output_dir);
   Model model = load_model(model_options(config, mesh));
   check_sequence(config, model);
-  const data::Datasets datasets =
-      data::open_datasets(config.data, *model.files.tokenizer, model.files.tokenizer_config,
-                          {.vocab_size = model.config.vocab_size});
+  const data::Datasets datasets = data::open_datasets(config.data, *model.description.tokenizer,
+                                                      model.description.tokenizer_config,
+                                                      {.vocab_size = model.config.vocab_size});
   const int64_t trainable = model.trainable_parameters(), total = model.total_parameters();
   log::info("{} on {} ranks in {}: trains {} of {} parameters ({:.2f} %)", to_name(config.recipe),
             world->size(), name_of(dtype_of(config.train.dtype)), thousands(trainable),

@@ -5,6 +5,7 @@
 
 #include "core/base/config_field.h"
 #include "core/models/recompute.h"
+#include "optim/schedule.h"
 
 namespace weft::recipes {
 
@@ -16,7 +17,7 @@ enum class Precision { automatic, fp32, bf16 };
 inline constexpr EnumName<Precision> kPrecisionNames[] = {
     {Precision::automatic, "auto"}, {Precision::fp32, "fp32"}, {Precision::bf16, "bf16"}};
 
-enum class Schedule { constant, cosine, linear, wsd };
+using Schedule = optim::ScheduleKind;
 inline constexpr EnumName<Schedule> kScheduleNames[] = {{Schedule::constant, "constant"},
                                                         {Schedule::cosine, "cosine"},
                                                         {Schedule::linear, "linear"},

@@ -232,6 +232,14 @@ bool Trainer::clock_says_save() const {
   return every > 0 && std::chrono::duration<double>(Clock::now() - last_save_).count() >= every;
 }
 
+int64_t Trainer::checkpoint_bytes() const {
+  size_t bytes = 0;
+  for (const nn::StatePiece& piece : parts_.model.units->value_pieces())
+    bytes += piece.data.bytes();
+  for (const nn::StatePiece& piece : optimizer_.states()) bytes += piece.data.bytes();
+  return static_cast<int64_t>(bytes) * parts_.world.size();
+}
+
 void Trainer::save() {
   if (saved_step_ == state_.step) return;
   const Clock::time_point begin = Clock::now();

@@ -36,6 +36,8 @@ class Trainer {
   // requested and a checkpoint is committed; bad_data after too many non-finite steps in a row.
   void run();
 
+  // Of all ranks together, before file overhead.
+  int64_t checkpoint_bytes() const;
   const TrainState& state() const { return state_; }
   int64_t total_steps() const { return total_steps_; }
   const Evaluation& last_evaluation() const { return last_evaluation_; }
