@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cmath>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 
@@ -96,11 +98,20 @@ TEST(Metrics, AFolderThatCannotBeWrittenDoesNotEndTheRun) {
 
 TEST(Metrics, AFullDiskDoesNotEndTheRun) {
   test::TempDir dir;
-  std::filesystem::create_symlink("/dev/full", dir.file("full"));
-  std::filesystem::create_directories(dir.file("run"));
-  Telemetry telemetry(kQuiet, dir.file("run"), true);
+  Telemetry telemetry(kQuiet, dir.path().string(), true);
   telemetry.start(0, 10);
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit old{};
+  getrlimit(RLIMIT_FSIZE, &old);
+  const rlimit tiny{100, old.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &tiny);
+  ::testing::internal::CaptureStderr();
   telemetry.step(at(1));
+  telemetry.step(at(2));
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  setrlimit(RLIMIT_FSIZE, &old);
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+  EXPECT_THAT(said, HasSubstr("metrics.jsonl: File too large; the run goes on"));
 }
 
 Pace pace() {
