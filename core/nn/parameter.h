@@ -13,7 +13,8 @@ namespace weft::nn {
 // Axes of the mesh, slowest first (DESIGN: mesh).
 enum class Axis { pipeline, data, context, tensor, expert };
 
-// How the global tensor is cut along the tensor and expert axes: data that tools read, set by the family.
+// How the global tensor is cut along the tensor and expert axes: data that tools read, set by the
+// family.
 struct Partition {
   int dim = -1;              // the dim that is cut; -1: replicated
   Axis axis = Axis::tensor;  // the axis it is cut along
@@ -29,8 +30,8 @@ struct Init {
   float scale = 0;  // normal: standard deviation; uniform: in [-scale, scale)
 };
 
-// A named tensor of the model. `value` and `grad` are views of the unit's flat buffers; they are undefined
-// until the unit is materialised and while it is released. Gradients accumulate (+=).
+// A named tensor of the model. `value` and `grad` are views of the unit's flat buffers; they are
+// undefined until the unit is materialised and while it is released. Gradients accumulate (+=).
 struct Parameter {
   std::string name;  // its Hugging Face name, the only one
   Shape shape;       // global
@@ -39,8 +40,8 @@ struct Parameter {
   bool decay = true;  // weight decay applies (not on norms and biases)
   Init init;
   Partition partition;
-  // What only loaded weights can tell (DoRA's magnitude): called after load, before the first step, when the
-  // checkpoint or file that was loaded has no value of that name.
+  // What only loaded weights can tell (DoRA's magnitude): called after load, before the first step,
+  // when the checkpoint or file that was loaded has no value of that name.
   std::function<void(Parameter&)> init_from_loaded;
 
   Tensor value;
@@ -52,9 +53,9 @@ struct Parameter {
 
 using ParameterPtr = std::shared_ptr<Parameter>;
 
-// What is gathered, used and released together: a block, the embedding, the head. Parameters are in the order
-// of the flat buffers; those of one projection group stand next to each other, so that q, k and v are one
-// matrix in memory.
+// What is gathered, used and released together: a block, the embedding, the head. Parameters are in
+// the order of the flat buffers; those of one projection group stand next to each other, so that q,
+// k and v are one matrix in memory.
 struct Unit {
   std::string name;
   std::vector<ParameterPtr> parameters;
