@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "core/ops/matrix.h"
 #include "core/tensor/tensor.h"
 
 namespace weft::ops {
@@ -16,15 +17,19 @@ void cast(const Tensor& src,
           const Tensor& dst);  // dst = src in dst's dtype (f32, bf16, f16), rounded to even
 Tensor cast(const Tensor& src, DType dtype, MemoryTag tag = MemoryTag::activation);
 
-void add_bias(const Tensor& y_TN, const Tensor& bias_N);  // y += bias, each row
-void bias_backward(const Tensor& dy_TN,
+// Views of columns are welcome where a Matrix is taken (col_stride 1); vectors are f32 or the
+// matrix's dtype.
+void copy(const Matrix& src_TN, const Matrix& dst_TN);    // same dtype
+void add_bias(const Matrix& y_TN, const Tensor& bias_N);  // y += bias, each row
+void bias_backward(const Matrix& dy_TN,
                    const Tensor& dbias_N);  // dbias += column sums, fixed order
 
 // DoRA (Liu et al. 2024, eq. 5): norms of rows, scaling of columns, and the magnitude's gradient.
-Tensor row_norms(const Tensor& w_NK);  // [N] f32, sqrt of the sum of squares
-void scale_columns(const Tensor& y_TN,
+Tensor row_norms(const Tensor& w_NK);             // [N] f32, sqrt of the sum of squares
+Tensor divide(const Tensor& a, const Tensor& b);  // f32 = a / b, elementwise
+void scale_columns(const Matrix& y_TN,
                    const Tensor& factor_N);  // y *= factor, in place; factor f32
-void column_dot(const Tensor& a_TN, const Tensor& b_TN,
+void column_dot(const Matrix& a_TN, const Matrix& b_TN,
                 const Tensor& out_N);  // out f32 += sum_t a b
 
 // Sums in f64 in a fixed order whatever the thread count; out is [1] f64 (=).

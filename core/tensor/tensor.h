@@ -48,6 +48,7 @@ class Tensor {
   Tensor rows(int64_t begin, int64_t end) const;         // along dim 0
   Tensor flat(int64_t begin, const Shape& shape) const;  // from element `begin` of this one
   bool same_storage(const Tensor& other) const { return storage_ == other.storage_; }
+  const std::shared_ptr<void>& storage() const { return storage_; }
 
   void zero_() const;                       // CPU: memset; asynchronous on a GPU
   void copy_from(const Tensor& src) const;  // same dtype and numel

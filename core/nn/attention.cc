@@ -1,0 +1,121 @@
+#include "core/nn/attention.h"
+
+#include <cmath>
+
+#include "core/ops/elementwise.h"
+#include "core/ops/rms_norm.h"
+#include "core/ops/rope.h"
+
+namespace weft::nn {
+namespace {
+
+ops::HeadsView view(const Tensor& t, int64_t column) {
+  return {static_cast<char*>(t.raw()) + static_cast<size_t>(column) * size_of(t.dtype()), t.dim(1)};
+}
+
+// cache[rows[t]] = columns of x[t].
+void store(const Tensor& x, int64_t column, const std::vector<int64_t>& rows, const Tensor& cache) {
+  const int64_t width = cache.dim(1);
+  for (int64_t t = 0; t < x.dim(0); ++t)
+    ops::copy(ops::Matrix(x).row_range(t, t + 1).columns(column, column + width),
+              cache.rows(rows[t], rows[t] + 1));
+}
+
+}  // namespace
+
+Attention::Attention(const AttentionConfig& config, Projection qkv, Projection o,
+                     ParameterPtr q_norm, ParameterPtr k_norm)
+    : config_(config),
+      qkv_(std::move(qkv)),
+      o_(std::move(o)),
+      q_norm_(std::move(q_norm)),
+      k_norm_(std::move(k_norm)) {}
+
+void Attention::collect(std::vector<ParameterPtr>& parameters) const {
+  qkv_.collect(parameters);
+  if (q_norm_) parameters.push_back(q_norm_);
+  if (k_norm_) parameters.push_back(k_norm_);
+  o_.collect(parameters);
+}
+
+ops::AttentionArgs Attention::arguments(const Tensor& qkv, const Tensor& o,
+                                        const Step& step) const {
+  const bool cached = step.mode == Mode::generate;
+  const Tensor& keys = cached ? step.cache->keys[config_.layer_index] : qkv;
+  const Tensor& values = cached ? step.cache->values[config_.layer_index] : qkv;
+  return {.q = view(qkv, 0),
+          .k = view(keys, cached ? 0 : q_width()),
+          .v = view(values, cached ? 0 : q_width() + kv_width()),
+          .o = view(o, 0),
+          .lse = {},
+          .shape = {.num_heads = config_.num_heads,
+                    .num_kv_heads = config_.num_kv_heads,
+                    .head_dim = config_.head_dim,
+                    .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim))},
+          .documents = &step.documents,
+          .dtype = qkv.dtype(),
+          .device = qkv.device()};
+}
+
+// Normalises q and k into a fresh qkv and keeps what the backward needs.
+Tensor Attention::norm_heads(const Tensor& raw, Tape& tape) const {
+  Tensor qkv = raw.clone();
+  const ops::HeadNorm q{0, config_.num_heads, config_.head_dim};
+  const ops::HeadNorm k{config_.num_heads, config_.num_kv_heads, config_.head_dim};
+  tape.push(raw);
+  tape.push(ops::head_rms_norm(raw, qkv, q, q_norm_->value, config_.norm_eps));
+  tape.push(ops::head_rms_norm(raw, qkv, k, k_norm_->value, config_.norm_eps));
+  return qkv;
+}
+
+void Attention::norm_heads_backward(const Tensor& dqkv, Tape& tape) const {
+  const Tensor k_rstd = tape.pop(), q_rstd = tape.pop(), raw = tape.pop();
+  const ops::HeadNorm q{0, config_.num_heads, config_.head_dim};
+  const ops::HeadNorm k{config_.num_heads, config_.num_kv_heads, config_.head_dim};
+  const Tensor none;
+  ops::head_rms_norm_backward(dqkv, raw, q, q_norm_->value, q_rstd,
+                              q_norm_->wants_grad() ? q_norm_->grad : none);
+  ops::head_rms_norm_backward(dqkv, raw, k, k_norm_->value, k_rstd,
+                              k_norm_->wants_grad() ? k_norm_->grad : none);
+}
+
+Tensor Attention::forward(const Tensor& x, const Step& step, Tape& tape) const {
+  Tensor qkv = qkv_.forward(x, step, tape);
+  if (q_norm_) qkv = norm_heads(qkv, tape);
+  ops::rope(
+      {.x = qkv, .table = step.rope_table, .num_heads = config_.num_heads + config_.num_kv_heads});
+  if (step.mode == Mode::generate) {
+    store(qkv, q_width(), step.cache_rows, step.cache->keys[config_.layer_index]);
+    store(qkv, q_width() + kv_width(), step.cache_rows, step.cache->values[config_.layer_index]);
+  }
+  Tensor o = Tensor::empty({x.dim(0), q_width()}, x.dtype(), x.device());
+  ops::AttentionArgs args = arguments(qkv, o, step);
+  if (tape.records())
+    args.lse = Tensor::empty({x.dim(0), config_.num_heads}, DType::f32, x.device());
+  ops::attention(args);
+  tape.push(qkv);
+  tape.push(o);
+  tape.push(args.lse);
+  return o_.forward(o, step, tape);
+}
+
+Tensor Attention::backward(const Tensor& dy, const Step& step, Tape& tape) const {
+  const Tensor dout = o_.backward(dy, step, tape);
+  const Tensor lse = tape.pop(), o = tape.pop(), qkv = tape.pop();
+  const Tensor dqkv = Tensor::empty(qkv.shape(), qkv.dtype(), qkv.device());
+  ops::AttentionBackwardArgs args{.forward = arguments(qkv, o, step),
+                                  .dout = view(dout, 0),
+                                  .dq = view(dqkv, 0),
+                                  .dk = view(dqkv, q_width()),
+                                  .dv = view(dqkv, q_width() + kv_width())};
+  args.forward.lse = lse;
+  ops::attention_backward(args);
+  ops::rope({.x = dqkv,
+             .table = step.rope_table,
+             .num_heads = config_.num_heads + config_.num_kv_heads,
+             .inverse = true});
+  if (q_norm_) norm_heads_backward(dqkv, tape);
+  return qkv_.backward(dqkv, step, tape);
+}
+
+}  // namespace weft::nn

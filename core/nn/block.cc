@@ -1,0 +1,68 @@
+#include "core/nn/block.h"
+
+#include "core/ops/elementwise.h"
+#include "core/ops/rms_norm.h"
+
+namespace weft::nn {
+namespace {
+
+Tensor norm_backward(const Tensor& dy, const ParameterPtr& weight, const Tensor& dresidual,
+                     Tape& tape) {
+  const Tensor rstd = tape.pop(), x = tape.pop();
+  return ops::rms_norm_backward({.dy_TD = dy,
+                                 .x_TD = x,
+                                 .weight_D = weight->value,
+                                 .rstd_T = rstd,
+                                 .dresidual_TD = dresidual,
+                                 .dweight_D = weight->wants_grad() ? weight->grad : Tensor()});
+}
+
+}  // namespace
+
+Block::Block(ParameterPtr input_norm, Attention attention, ParameterPtr post_attention_norm,
+             Mlp mlp, float norm_eps)
+    : input_norm_(std::move(input_norm)),
+      attention_(std::move(attention)),
+      post_attention_norm_(std::move(post_attention_norm)),
+      mlp_(std::move(mlp)),
+      norm_eps_(norm_eps) {}
+
+Tensor Block::forward(const Tensor& x, const Step& step, Tape& tape) const {
+  const auto rebuild = [](const Tensor& in, const ParameterPtr& weight, const Tensor& rstd) {
+    return [=] { return ops::rms_norm_rebuild(in, weight->value, rstd); };
+  };
+  const ops::RmsNormResult first = ops::rms_norm(x, input_norm_->value, norm_eps_);
+  tape.push(x);
+  tape.push(first.rstd);
+  Tensor attended;
+  {
+    Tape::Rebuildable cheap(tape, first.y, rebuild(x, input_norm_, first.rstd));
+    attended = attention_.forward(first.y, step, tape);
+  }
+  const ops::AddRmsNormResult second =
+      ops::add_rms_norm(attended, x, post_attention_norm_->value, norm_eps_);
+  tape.push(second.sum);
+  tape.push(second.rstd);
+  Tensor fed;
+  {
+    Tape::Rebuildable cheap(tape, second.y, rebuild(second.sum, post_attention_norm_, second.rstd));
+    fed = mlp_.forward(second.y, step, tape);
+  }
+  return ops::add(fed, second.sum);
+}
+
+Tensor Block::backward(const Tensor& dy, const Step& step, Tape& tape) const {
+  const Tensor dsecond = mlp_.backward(dy, step, tape);
+  const Tensor dsum = norm_backward(dsecond, post_attention_norm_, dy, tape);
+  const Tensor dfirst = attention_.backward(dsum, step, tape);
+  return norm_backward(dfirst, input_norm_, dsum, tape);
+}
+
+void Block::collect(std::vector<ParameterPtr>& parameters) const {
+  parameters.push_back(input_norm_);
+  attention_.collect(parameters);
+  parameters.push_back(post_attention_norm_);
+  mlp_.collect(parameters);
+}
+
+}  // namespace weft::nn

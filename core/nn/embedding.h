@@ -1,0 +1,24 @@
+// Token embedding: where ids become the residual.
+#pragma once
+
+#include "core/nn/parameter.h"
+#include "core/nn/step.h"
+#include "core/ops/embedding.h"
+
+namespace weft::nn {
+
+class Embedding {
+ public:
+  explicit Embedding(ParameterPtr weight) : weight_(std::move(weight)) {}
+
+  Tensor forward(const Step& step) const { return ops::embedding(weight_->value, step.ids); }
+  void backward(const Tensor& dy_TD, const Step& step) const {
+    if (weight_->wants_grad()) ops::embedding_backward(dy_TD, step.ids, weight_->grad);
+  }
+  const ParameterPtr& weight() const { return weight_; }
+
+ private:
+  ParameterPtr weight_;  // [V, D]
+};
+
+}  // namespace weft::nn

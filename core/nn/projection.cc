@@ -1,0 +1,291 @@
+#include "core/nn/projection.h"
+
+#include <utility>
+
+#include "core/base/rng.h"
+#include "core/ops/dropout.h"
+#include "core/ops/elementwise.h"
+#include "core/ops/matmul.h"
+
+namespace weft::nn {
+namespace {
+
+using ops::Matrix;
+
+// The members' matrices as one, where they lie next to each other in memory with the same dtype:
+// the unit's flat buffer sees to that for the members of a projection. Otherwise an undefined
+// tensor.
+Tensor stacked(const std::vector<Tensor>& parts) {
+  int64_t rows = 0;
+  const char* expected = static_cast<const char*>(parts[0].raw());
+  for (const Tensor& part : parts) {
+    if (part.raw() != expected || part.dtype() != parts[0].dtype() || !part.same_storage(parts[0]))
+      return {};
+    expected += part.bytes();
+    rows += part.dim(0);
+  }
+  Shape shape = parts[0].shape();
+  shape[0] = rows;
+  return Tensor::wrap(parts[0].raw(), shape, parts[0].dtype(), parts[0].storage(),
+                      parts[0].device());
+}
+
+// Calls body(first column, rows of W or A as one matrix) for each maximal product.
+template <class Body>
+void for_each_product(const std::vector<Tensor>& parts, Body body) {
+  if (const Tensor all = stacked(parts); all.defined()) return body(0, all);
+  int64_t column = 0;
+  for (const Tensor& part : parts) {
+    body(column, part);
+    column += part.dim(0);
+  }
+}
+
+Tensor column_copy(const Tensor& x_TN, int64_t begin, int64_t end) {
+  Tensor part = Tensor::empty({x_TN.dim(0), end - begin}, x_TN.dtype(), x_TN.device());
+  ops::copy(ops::columns(x_TN, begin, end), part);
+  return part;
+}
+
+}  // namespace
+
+Tensor adapted_row_norms(const ProjectionMember& member) {
+  const Adapter& adapter = *member.adapter;
+  const int64_t rows = member.weight->shape[0], cols = member.weight->shape[1];
+  constexpr int64_t kRowsAtOnce = 1024;
+  Tensor norms = Tensor::empty({rows}, DType::f32);
+  for (int64_t begin = 0; begin < rows; begin += kRowsAtOnce) {
+    const int64_t end = std::min(rows, begin + kRowsAtOnce);
+    Tensor sum = Tensor::empty({end - begin, cols}, DType::f32, {}, MemoryTag::workspace);
+    ops::matmul(adapter.b->value.rows(begin, end), adapter.a->value, sum, {.alpha = adapter.scale});
+    ops::axpy(1, member.weight->value.rows(begin, end), sum);
+    norms.rows(begin, end).copy_from(ops::row_norms(sum));
+  }
+  return norms;
+}
+
+Projection::Projection(int64_t in_features, std::vector<ProjectionMember> members)
+    : in_features_(in_features), members_(std::move(members)) {
+  for (const ProjectionMember& member : members_)
+    CHECK(member.weight->shape[1] == in_features_ && !member.bias == !members_[0].bias, "{}",
+          member.name);
+}
+
+int64_t Projection::out_features() const {
+  int64_t sum = 0;
+  for (const ProjectionMember& member : members_) sum += member.out_features();
+  return sum;
+}
+
+void Projection::collect(std::vector<ParameterPtr>& parameters) const {
+  for (const auto& m : members_) parameters.push_back(m.weight);
+  for (const auto& m : members_)
+    if (m.bias) parameters.push_back(m.bias);
+  for (const auto& m : members_)
+    if (m.adapter) parameters.push_back(m.adapter->a);
+  for (const auto& m : members_)
+    if (m.adapter) parameters.push_back(m.adapter->b);
+  for (const auto& m : members_)
+    if (m.adapter && m.adapter->magnitude) parameters.push_back(m.adapter->magnitude);
+}
+
+bool Projection::saves_input() const {
+  for (const auto& m : members_)
+    if (m.adapter || m.weight->trainable) return true;
+  return false;
+}
+
+Tensor Projection::forward(const Tensor& x, const Step& step, Tape& tape) const {
+  if (saves_input()) tape.push(x);
+  Tensor y = Tensor::empty({x.dim(0), out_features()}, x.dtype(), x.device());
+  std::vector<Tensor> weights;
+  for (const auto& m : members_) weights.push_back(m.weight->value);
+  for_each_product(weights, [&](int64_t column, const Tensor& w) {
+    ops::matmul(x, ops::transposed(w), ops::columns(y, column, column + w.dim(0)));
+  });
+  add_adapters(x, y, step, tape);
+  int64_t column = 0;
+  for (const auto& m : members_) {
+    const int64_t next = column + m.out_features();
+    if (m.bias) ops::add_bias(ops::columns(y, column, next), m.bias->value);
+    column = next;
+  }
+  return y;
+}
+
+Tensor Projection::adapter_input(const Tensor& x, const Step& step) const {
+  if (!drops(step)) return x;
+  return ops::dropout({.x_TD = x,
+                       .sample_ids_T = step.sample_ids,
+                       .positions_T = step.positions,
+                       .seed = step.seed,
+                       .step = step.number,
+                       .site = hash_name(members_[0].name),
+                       .p = static_cast<float>(dropout)});
+}
+
+void Projection::add_adapters(const Tensor& x, const Tensor& y, const Step& step,
+                              Tape& tape) const {
+  std::vector<Tensor> as;
+  int64_t ranks = 0;
+  for (const auto& m : members_)
+    if (m.adapter) as.push_back(m.adapter->a->value), ranks += m.adapter->a->shape[0];
+  if (as.empty()) return;
+  const Tensor x_dropped = adapter_input(x, step);
+  Tensor h_TR = Tensor::empty({x.dim(0), ranks}, x.dtype(), x.device());
+  for_each_product(as, [&](int64_t column, const Tensor& a) {
+    ops::matmul(x_dropped, ops::transposed(a), ops::columns(h_TR, column, column + a.dim(0)));
+  });
+  tape.push(h_TR);
+  int64_t column = 0, r = 0;
+  for (const auto& m : members_) {
+    const int64_t next = column + m.out_features();
+    if (m.adapter) {
+      const Adapter& adapter = *m.adapter;
+      const int64_t r_next = r + adapter.a->shape[0];
+      ops::matmul(ops::columns(h_TR, r, r_next), ops::transposed(adapter.b->value),
+                  ops::columns(y, column, next), {.alpha = adapter.scale, .accumulate = true});
+      r = r_next;
+      if (adapter.magnitude) {
+        const Tensor norms = adapted_row_norms(m);
+        if (tape.records()) {
+          tape.push(column_copy(y, column, next));
+          tape.push(norms);
+        }
+        ops::scale_columns(ops::columns(y, column, next),
+                           ops::divide(adapter.magnitude->value, norms));
+      }
+    }
+    column = next;
+  }
+}
+
+Tensor Projection::backward(const Tensor& dy_in, const Step& step, Tape& tape) const {
+  bias_backward(dy_in, step);
+  const Tensor dy = dora_backward(dy_in, tape);
+  bool adapted = false;
+  for (const auto& m : members_) adapted |= m.adapter.has_value();
+  const Tensor h_TR = adapted ? tape.pop() : Tensor();
+  const Tensor x = saves_input() ? tape.pop() : Tensor();
+
+  weights_backward(dy, x, step);
+  std::vector<Tensor> weights;
+  for (const auto& m : members_) weights.push_back(m.weight->value);
+  Tensor dx = Tensor::empty({dy.dim(0), in_features_}, dy.dtype(), dy.device());
+  bool first = true;
+  for_each_product(weights, [&](int64_t column, const Tensor& w) {
+    ops::matmul(ops::columns(dy, column, column + w.dim(0)), w, dx, {.accumulate = !first});
+    first = false;
+  });
+  if (adapted) adapters_backward(dy, x, h_TR, dx, step);
+  return dx;
+}
+
+void Projection::weights_backward(const Tensor& dy, const Tensor& x, const Step& step) const {
+  std::vector<Tensor> grads;
+  for (const auto& m : members_)
+    if (m.weight->wants_grad()) grads.push_back(m.weight->grad);
+  auto product = [&](int64_t column, const Tensor& dw) {
+    step.weight_grads->push([dy, x, column, dw] {
+      ops::matmul(ops::columns(dy, column, column + dw.dim(0)).transposed(), x, dw,
+                  {.accumulate = true});
+    });
+  };
+  if (grads.size() == members_.size()) return for_each_product(grads, product);
+  int64_t column = 0;
+  for (const auto& m : members_) {
+    if (m.weight->wants_grad()) product(column, m.weight->grad);
+    column += m.out_features();
+  }
+}
+
+// The bias is added last, behind DoRA's scaling, so its gradient comes first.
+void Projection::bias_backward(const Tensor& dy, const Step& step) const {
+  int64_t column = 0;
+  for (const auto& m : members_) {
+    const int64_t next = column + m.out_features();
+    if (m.bias && m.bias->wants_grad())
+      step.weight_grads->push([dy, column, next, dbias = m.bias->grad] {
+        ops::bias_backward(ops::columns(dy, column, next), dbias);
+      });
+    column = next;
+  }
+}
+
+// Undoes DoRA's scaling: pops what add_adapters pushed, accumulates dmagnitude, returns dy times
+// magnitude / norm in the columns of members that have one.
+Tensor Projection::dora_backward(const Tensor& dy, Tape& tape) const {
+  Tensor scaled = dy;
+  int64_t end = out_features();
+  for (auto m = members_.rbegin(); m != members_.rend(); ++m) {
+    const int64_t begin = end - m->out_features();
+    if (m->adapter && m->adapter->magnitude) {
+      if (scaled.raw() == dy.raw()) scaled = dy.clone();
+      const Tensor norms = tape.pop();
+      const Tensor before = tape.pop();
+      const ParameterPtr& magnitude = m->adapter->magnitude;
+      if (magnitude->wants_grad()) {
+        Tensor dot = Tensor::zeros({m->out_features()}, DType::f32);
+        ops::column_dot(ops::columns(dy, begin, end), before, dot);
+        ops::axpy(1, ops::divide(dot, norms), magnitude->grad);
+      }
+      ops::scale_columns(ops::columns(scaled, begin, end), ops::divide(magnitude->value, norms));
+    }
+    end = begin;
+  }
+  return scaled;
+}
+
+void Projection::adapters_backward(const Tensor& dy, const Tensor& x, const Tensor& h_TR,
+                                   const Tensor& dx, const Step& step) const {
+  Tensor dh_TR = Tensor::empty(h_TR.shape(), h_TR.dtype(), h_TR.device());
+  std::vector<Tensor> as, das;
+  int64_t column = 0, r = 0;
+  for (const auto& m : members_) {
+    const int64_t next = column + m.out_features();
+    if (m.adapter) {
+      const Adapter& adapter = *m.adapter;
+      const int64_t r_next = r + adapter.a->shape[0];
+      step.weight_grads->push([=, db = adapter.b->grad, scale = adapter.scale] {
+        ops::matmul(ops::columns(dy, column, next).transposed(), ops::columns(h_TR, r, r_next), db,
+                    {.alpha = scale, .accumulate = true});
+      });
+      ops::matmul(ops::columns(dy, column, next), adapter.b->value, ops::columns(dh_TR, r, r_next),
+                  {.alpha = adapter.scale});
+      as.push_back(adapter.a->value);
+      das.push_back(adapter.a->grad);
+      r = r_next;
+    }
+    column = next;
+  }
+  const Tensor x_dropped = adapter_input(x, step);
+  for_each_product(das, [&](int64_t begin, const Tensor& da) {
+    step.weight_grads->push([dh_TR, x_dropped, begin, da] {
+      ops::matmul(ops::columns(dh_TR, begin, begin + da.dim(0)).transposed(), x_dropped, da,
+                  {.accumulate = true});
+    });
+  });
+  if (!drops(step)) {
+    for_each_product(as, [&](int64_t begin, const Tensor& a) {
+      ops::matmul(ops::columns(dh_TR, begin, begin + a.dim(0)), a, dx, {.accumulate = true});
+    });
+    return;
+  }
+  Tensor dx_dropped = Tensor::empty(dx.shape(), dx.dtype(), dx.device());
+  bool first = true;
+  for_each_product(as, [&](int64_t begin, const Tensor& a) {
+    ops::matmul(ops::columns(dh_TR, begin, begin + a.dim(0)), a, dx_dropped,
+                {.accumulate = !first});
+    first = false;
+  });
+  ops::dropout_accumulate({.x_TD = dx_dropped,
+                           .sample_ids_T = step.sample_ids,
+                           .positions_T = step.positions,
+                           .seed = step.seed,
+                           .step = step.number,
+                           .site = hash_name(members_[0].name),
+                           .p = static_cast<float>(dropout)},
+                          dx);
+}
+
+}  // namespace weft::nn

@@ -1,0 +1,70 @@
+// Projection: the product of one input with one or more named weights (q, k, v; gate, up; o alone).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/nn/parameter.h"
+#include "core/nn/step.h"
+#include "core/nn/tape.h"
+
+namespace weft::nn {
+
+// A low-rank update of a weight: W + scale * B A (Hu et al. 2021, sec. 4.1). With a magnitude it is
+// DoRA (Liu et al. 2024, eq. 5): rows of W + scale * B A are scaled to the length `magnitude`; the
+// norm is a constant in the backward (sec. 4.3). Dropout acts on the adapter's path only.
+struct Adapter {
+  ParameterPtr a;          // [R, K]
+  ParameterPtr b;          // [N, R]
+  ParameterPtr magnitude;  // [N], null: plain LoRA
+  float scale = 1;
+};
+
+struct ProjectionMember {
+  std::string name;     // module path: "model.layers.3.self_attn.q_proj"
+  ParameterPtr weight;  // [N, K], the module's "weight"
+  ParameterPtr bias;    // [N], null: none
+  std::optional<Adapter> adapter;
+  int64_t out_features() const { return weight->shape[0]; }
+};
+
+// [N] f32: the lengths of the rows of W + scale * B A, computed in f32 a few rows at a time.
+Tensor adapted_row_norms(const ProjectionMember& member);
+
+// Passes rewrite the members; the layer that owns the projection does not notice.
+class Projection {
+ public:
+  Projection(int64_t in_features, std::vector<ProjectionMember> members);
+
+  // x[T,K] to y[T, sum of N], the members' outputs side by side.
+  Tensor forward(const Tensor& x_TK, const Step& step, Tape& tape) const;
+  // dy[T, sum of N] to dx[T,K] (=); weight gradients += through step.weight_grads.
+  Tensor backward(const Tensor& dy_TN, const Step& step, Tape& tape) const;
+
+  std::vector<ProjectionMember>& members() { return members_; }
+  const std::vector<ProjectionMember>& members() const { return members_; }
+  int64_t in_features() const { return in_features_; }
+  int64_t out_features() const;
+
+  // Parameters in the order of the flat buffers: weights together, biases, As, Bs, magnitudes.
+  void collect(std::vector<ParameterPtr>& parameters) const;
+
+  double dropout = 0;  // of the input on the adapters' path: one mask for all of them
+
+ private:
+  bool saves_input() const;
+  bool drops(const Step& step) const { return dropout > 0 && step.mode == Mode::train; }
+  Tensor adapter_input(const Tensor& x, const Step& step) const;
+  void add_adapters(const Tensor& x, const Tensor& y, const Step& step, Tape& tape) const;
+  void bias_backward(const Tensor& dy, const Step& step) const;
+  Tensor dora_backward(const Tensor& dy, Tape& tape) const;
+  void weights_backward(const Tensor& dy, const Tensor& x, const Step& step) const;
+  void adapters_backward(const Tensor& dy, const Tensor& x, const Tensor& h_TR, const Tensor& dx,
+                         const Step& step) const;
+
+  int64_t in_features_;
+  std::vector<ProjectionMember> members_;
+};
+
+}  // namespace weft::nn

@@ -1,0 +1,72 @@
+// What forward keeps for backward: a stack, one for each micro-batch in flight.
+#pragma once
+
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/tensor/tensor.h"
+
+namespace weft::nn {
+
+// Each layer's backward pops what its forward pushed, in reverse.
+class Tape {
+ public:
+  enum class Keep {
+    nothing,    // evaluation, or a forward that will be run again: push drops
+    expensive,  // a tensor that is cheap to make again is made again (recompute: selective)
+    everything,
+  };
+  explicit Tape(Keep keep = Keep::everything) : keep_(keep) {}
+
+  Keep keep() const { return keep_; }
+  bool records() const { return keep_ != Keep::nothing; }
+  bool empty() const { return entries_.empty(); }
+
+  void push(const Tensor& t) {
+    if (keep_ == Keep::nothing) return;
+    if (keep_ == Keep::expensive && recipe_ && t.raw() == rebuildable_.raw())
+      return entries_.push_back({{}, recipe_});
+    entries_.push_back({t, {}});
+  }
+
+  Tensor pop() {
+    CHECK(!entries_.empty(), "backward popped more than forward pushed");
+    Entry entry = std::move(entries_.back());
+    entries_.pop_back();
+    return entry.rebuild ? entry.rebuild() : std::move(entry.tensor);
+  }
+
+  // While a Rebuildable lives, pushing `t` may keep only the recipe, which makes the same bits
+  // again from tensors that are kept anyway.
+  class Rebuildable {
+   public:
+    Rebuildable(Tape& tape, const Tensor& t, std::function<Tensor()> recipe) : tape_(tape) {
+      CHECK(!tape.recipe_, "one rebuildable tensor at a time");
+      tape.rebuildable_ = t;
+      tape.recipe_ = std::move(recipe);
+    }
+    ~Rebuildable() {
+      tape_.rebuildable_ = {};
+      tape_.recipe_ = nullptr;
+    }
+    Rebuildable(const Rebuildable&) = delete;
+    Rebuildable& operator=(const Rebuildable&) = delete;
+
+   private:
+    Tape& tape_;
+  };
+
+ private:
+  struct Entry {
+    Tensor tensor;
+    std::function<Tensor()> rebuild;
+  };
+  Keep keep_;
+  std::vector<Entry> entries_;
+  Tensor rebuildable_;
+  std::function<Tensor()> recipe_;
+};
+
+}  // namespace weft::nn

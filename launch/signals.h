@@ -1,0 +1,11 @@
+// SIGINT, SIGTERM and SIGUSR1 ask the run to end: the step ends, a checkpoint is committed, exit
+// code 75. A second SIGINT ends the process at once with 130; the last checkpoint stays whole.
+// SIGPIPE is ignored: a closed pipe is a failed write.
+#pragma once
+
+namespace weft::launch {
+
+// Once, before any thread starts.
+void install_signal_handlers();
+
+}  // namespace weft::launch

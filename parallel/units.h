@@ -1,0 +1,81 @@
+// The memory of the units: one flat buffer for each (trainable, dtype), values and gradients, and
+// the verbs around their use. This is ZeRO stage 1: values are resident and replicated, each data
+// rank updates its shard.
+//
+//   step:  zero_gradients; for each micro-batch { gather(u) forward release(u) ... backward
+//   [reduce(u) in the last] };
+//          finish_reduce; norm of the shards; optimizer updates the shards; publish
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "core/nn/shard.h"
+#include "parallel/communicator.h"
+#include "parallel/unit_table.h"
+
+namespace weft::parallel {
+
+struct UnitsOptions {
+  bool gradients = true;      // false: values only (eval, generate, export)
+  bool f32_gradients = true;  // false: a gradient has its value's dtype
+  Device device;
+};
+
+class Units {
+ public:
+  // Allocates nothing. `data`: the data-parallel group.
+  Units(std::vector<nn::Unit> units, std::shared_ptr<Communicator> data);
+
+  const UnitTable& table() const { return table_; }
+  int size() const { return static_cast<int>(table_.units().size()); }
+
+  // Allocates the buffers, zeroed, and sets each Parameter's value and grad (trainable ones only)
+  // as views.
+  void materialize(const UnitsOptions& options = {});
+  // Values by each parameter's Init, keyed by (seed, name, global index): equal on every rank and
+  // layout.
+  void init_random(uint64_t seed);
+
+  // The verbs, by the unit's index. gather: values are whole and current when it returns.
+  void gather(int unit);
+  void gather_all();
+  void release(int unit);
+  // Starts the sum of the unit's gradients over the data ranks; called once a step, after the
+  // unit's last weight gradient. Until finish_reduce nobody touches them; after it each rank's
+  // shard of the gradient is right, the rest is scrap.
+  void reduce(int unit);
+  void finish_reduce();  // starts what was not started, waits for all
+  // Starts the gathering of updated value shards, in the units' order; gather(unit) waits for it.
+  void publish();
+  void zero_gradients();
+
+  // This rank's shard of every trainable buffer, in order of buffers. Views: valid until the next
+  // materialize.
+  std::vector<nn::Shard> shards() const;
+  // The values of the shards as named pieces ("value"); publish() after loading into them.
+  std::vector<nn::StatePiece> value_pieces() const;
+
+  // Collective: throws Error{internal} naming the unit and the ranks when values are not the same
+  // on all ranks.
+  void check_replicas();
+
+ private:
+  struct Memory {
+    Tensor value;     // [padded]
+    Tensor grad;      // [padded], undefined when frozen
+    Work publishing;  // all-gather of the values
+    Work reducing;    // reduce-scatter of the gradients
+    bool reduced = false;
+  };
+  Tensor shard_of(const FlatBuffer& buffer, const Tensor& flat) const;
+  void start_reduce(size_t buffer);
+
+  UnitTable table_;
+  std::shared_ptr<Communicator> data_;
+  std::vector<Memory> memory_;                // one a buffer
+  std::vector<std::vector<size_t>> of_unit_;  // buffers of a unit
+};
+
+}  // namespace weft::parallel

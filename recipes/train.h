@@ -1,0 +1,19 @@
+// `weft train CONFIG [key=value ...]`: one run, from its start or its last checkpoint to its end.
+#pragma once
+
+#include <memory>
+
+#include "parallel/communicator.h"
+#include "recipes/run_config.h"
+
+namespace weft::recipes {
+
+struct TrainOptions {
+  RunConfig config;
+  bool json = false;  // print a summary as one JSON object at the end
+};
+
+// Every rank calls it. Throws try_again when a stop was requested and a checkpoint is committed.
+void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Communicator>& world);
+
+}  // namespace weft::recipes

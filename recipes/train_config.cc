@@ -1,0 +1,84 @@
+#include "recipes/train_config.h"
+
+#include <cmath>
+
+#include "core/base/error.h"
+
+namespace weft::recipes {
+
+int64_t TrainConfig::warmup_steps(int64_t total_steps) const {
+  if (warmup > 0) return warmup;
+  return static_cast<int64_t>(std::ceil(warmup_ratio * static_cast<double>(total_steps)));
+}
+
+void TrainConfig::visit(ConfigVisitor& v) {
+  v.field("device", device, kDeviceNames, "where the model lives").may_change();
+  v.field("dtype", dtype, kPrecisionNames,
+          "of weights and activations (bf16 keeps fp32 masters); `auto`: bf16 where the machine "
+          "multiplies it natively, else fp32");
+  v.field("gradient_dtype", gradient_dtype, kPrecisionNames,
+          "of accumulated gradients; `auto`: fp32");
+  v.field("threads", threads, "threads a rank; `auto`: its share of the host's cores")
+      .at_least(1)
+      .word_for("auto", 0)
+      .may_change();
+  v.field("micro_batch", micro_batch,
+          "rows that a rank computes at once: memory, not mathematics (changes only rounding)")
+      .at_least(1)
+      .may_change();
+  v.field("global_batch", global_batch, "rows in one optimizer step, over all ranks").at_least(1);
+  v.field("max_steps", max_steps, "optimizer steps; 0: as `epochs` says").at_least(0).may_change();
+  v.field("epochs", epochs, "passes over the data (1 when max_steps is not given either)")
+      .at_least(0)
+      .may_change();
+  v.field("lr", lr, "peak learning rate").above(0);
+  v.field("min_lr_ratio", min_lr_ratio, "the schedule ends at lr times this").between(0, 1);
+  v.field("schedule", schedule, kScheduleNames,
+          "of the learning rate after warm-up; `wsd`: constant, then a linear decay");
+  v.field("warmup", warmup, "steps in which the learning rate rises from 0").at_least(0);
+  v.field("warmup_ratio", warmup_ratio, "the same as a share of all steps").between(0, 1);
+  v.field("decay_ratio", decay_ratio, "`wsd`: share of all steps in which the rate decays")
+      .between(0, 1);
+  v.field("weight_decay", weight_decay, "decoupled (AdamW); not on norms and biases").at_least(0);
+  v.field("beta1", beta1, "AdamW: memory of the mean gradient").between(0, 0.99999);
+  v.field("beta2", beta2, "AdamW: memory of the squared gradient").between(0, 0.9999999);
+  v.field("eps", eps, "AdamW: added to the denominator").above(0);
+  v.field("max_grad_norm", max_grad_norm, "gradients are scaled down to this norm; 0: not")
+      .at_least(0);
+  v.field("seed", seed, "of new weights and dropout");
+  v.field("recompute", recompute, kRecomputeNames,
+          "`full`: keep only each block's input and compute the rest again in backward")
+      .may_change();
+  v.field("eval_every", eval_every, "held-out evaluation every so many steps; 0: only at the end")
+      .at_least(0)
+      .may_change();
+  v.field("eval_records", eval_records, "held-out records used, from the first; 0: all")
+      .at_least(0);
+  v.field("early_stop", early_stop, "stop after so many evaluations without a lower loss; 0: never")
+      .at_least(0)
+      .may_change();
+  v.field("max_bad_steps", max_bad_steps,
+          "stop after so many steps in a row whose loss or gradient is not finite")
+      .at_least(1)
+      .may_change();
+}
+
+void TrainConfig::check() const {
+  if (max_steps > 0 && epochs > 0)
+    fail(ErrorKind::usage, "train.max_steps ({}) and train.epochs ({}) both end the run: keep one",
+         max_steps, epochs);
+  if (warmup > 0 && warmup_ratio > 0)
+    fail(ErrorKind::usage, "train.warmup ({}) and train.warmup_ratio ({}) both say it: keep one",
+         warmup, warmup_ratio);
+  if (max_steps > 0 && warmup > max_steps)
+    fail(ErrorKind::usage, "train.warmup ({}) is longer than train.max_steps ({})", warmup,
+         max_steps);
+  if (schedule == Schedule::wsd && warmup_ratio + decay_ratio > 1)
+    fail(ErrorKind::usage, "train.warmup_ratio ({}) and train.decay_ratio ({}) exceed 1 together",
+         warmup_ratio, decay_ratio);
+  if (micro_batch > global_batch)
+    fail(ErrorKind::usage, "train.micro_batch ({}) is larger than train.global_batch ({})",
+         micro_batch, global_batch);
+}
+
+}  // namespace weft::recipes
