@@ -160,6 +160,7 @@ void prune_checkpoints(FileSystem& files, const std::string& root, int64_t commi
       if (++kept <= std::max(retention.keep, 1)) continue;
       const Paths paths(root, step);
       files.rename(paths.folder, paths.temporary);
+      files.sync_folder(root);  // the name is gone before the content is
       files.remove(paths.temporary);
     }
   } catch (const Error& error) {
