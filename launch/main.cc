@@ -5,6 +5,7 @@
 #include "launch/report.h"
 #include "launch/signals.h"
 #include "launch/terminal.h"
+#include "parallel/world.h"
 
 namespace {
 
@@ -32,6 +33,7 @@ int main(int argc, char** argv) {
   int threads = 1;
   try {
     process = weft::launch::find_process(weft::launch::read_environment);
+    if (process.under_mpi) weft::launch::heed_mpirun();
     threads = weft::launch::take_share_of_host(process);
     weft::telemetry::set_terminal(
         weft::launch::find_terminal(process, weft::launch::read_environment));

@@ -102,6 +102,13 @@ TEST(SignalsDeathTest, TwoInterruptsEndAtOnce) {
       ::testing::ExitedWithCode(130), "ending at once");
 }
 
+TEST(Signals, OnlyAContinueFromTheParentAsksTheRunToEnd) {
+  heed_mpirun();
+  clear_stop_request();
+  raise(SIGCONT);
+  EXPECT_FALSE(stop_requested());
+}
+
 TEST(Signals, AClosedPipeDoesNotKill) {
   install_signal_handlers();
   raise(SIGPIPE);
