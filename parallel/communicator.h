@@ -25,11 +25,19 @@ enum class Reduce { sum, max };  // max: NaN if any is NaN
 // An operation under way. Default-made: finished. Copies refer to the same operation.
 class Work {
  public:
-  struct State;
+  class State {
+   public:
+    virtual ~State() = default;
+    virtual void wait() = 0;
+    virtual bool done() const = 0;
+  };
   Work() = default;
   explicit Work(std::shared_ptr<State> state) : state_(std::move(state)) {}
-  void wait() const;  // throws what ended the operation: its own Error, or that another rank failed
-  bool done() const;  // finished, or failed
+  // Throws what ended the operation: its own Error, or that another rank failed.
+  void wait() const {
+    if (state_) state_->wait();
+  }
+  bool done() const { return !state_ || state_->done(); }  // finished, or failed
 
  private:
   std::shared_ptr<State> state_;
@@ -40,27 +48,29 @@ struct Transfer {
   Tensor tensor;
 };
 
+enum class CallOp {
+  all_reduce,
+  reduce_scatter,
+  all_gather,
+  all_to_all,
+  broadcast,
+  send_receive,
+  barrier
+};
+const char* name_of(CallOp op);
+
 // One call as the definitions see it, checked.
 struct Call {
-  enum class Op {
-    all_reduce,
-    reduce_scatter,
-    all_gather,
-    all_to_all,
-    broadcast,
-    send_receive,
-    barrier
-  };
-  Op op = Op::barrier;
+  CallOp op = CallOp::barrier;
   Reduce reduce = Reduce::sum;
-  Tensor input;
-  Tensor output;
+  Tensor input = {};
+  Tensor output = {};
   int root = 0;
-  std::vector<Transfer> sends, receives;
+  std::vector<Transfer> sends = {}, receives = {};
   uint64_t sequence = 0;   // of this communicator
   uint64_t record_id = 0;  // in the CallLog
 };
-const char* name_of(Call::Op op);
+std::string describe(const Call& call);  // "f32[4096] -> f32[1024]"
 
 class Communicator {
  public:
@@ -116,13 +126,5 @@ class Communicator {
   std::shared_ptr<CallLog> log_;
   uint64_t sequence_ = 0;
 };
-
-// A group of one.
-std::shared_ptr<Communicator> make_self();
-
-// The group of all ranks of the run: over MPI when `under_mpi` (launch/ sees mpirun's environment),
-// else one rank. Throws Error{unavailable} when MPI does not start. The last communicator of the
-// world to go finalises MPI.
-std::shared_ptr<Communicator> make_world(bool under_mpi);
 
 }  // namespace weft::parallel

@@ -86,6 +86,7 @@ class Binder {
   }
 
   void set(ConfigField& field, std::monostate&, ConfigNode& node) {
+    expand_flow(node);
     if (node.kind != ConfigNode::Kind::map) fail_value(node, "a section with keys of its own");
     bind_all(field.children, node, key_ + ".");
   }
@@ -110,9 +111,12 @@ class Binder {
     check_range(field, *parsed, node);
     *value = *parsed;
   }
-  void set(ConfigField&, std::string*& value, ConfigNode& node) { *value = scalar(node, "text"); }
+  void set(ConfigField&, std::string*& value, ConfigNode& node) {
+    *value = scalar(node, "text (in quotes)");
+  }
   void set(ConfigField&, std::vector<std::string>*& value, ConfigNode& node) {
     value->clear();
+    expand_flow(node);
     if (node.kind == ConfigNode::Kind::sequence) {
       for (const ConfigNode& item : node.items) value->push_back(scalar(item, "a list of words"));
       return;
@@ -147,9 +151,10 @@ class Binder {
   }
   void set(ConfigField&, ConfigList& list, ConfigNode& node) {
     const std::string key = key_;
+    expand_flow(node);
     if (node.kind != ConfigNode::Kind::sequence) {
       ConfigNode alone = std::move(node);
-      node = ConfigNode{ConfigNode::Kind::sequence, "", alone.place, {}, {}};
+      node = ConfigNode{ConfigNode::Kind::sequence, "", alone.place, false, {}, {}};
       if (alone.kind != ConfigNode::Kind::scalar || !alone.text.empty())
         node.items.push_back(std::move(alone));
     }

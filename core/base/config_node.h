@@ -15,8 +15,9 @@ struct ConfigNode {
   struct Member;
 
   Kind kind = Kind::null;
-  std::string text;   // of a scalar
-  std::string place;  // "run.yaml:3:7" or "override 'train.lr=1'"
+  std::string text;          // of a scalar
+  std::string place;         // "run.yaml:3:7" or "override 'train.lr=1'"
+  bool may_be_flow = false;  // a scalar from the command line that may stand for "[a, b]" or "{..}"
   std::vector<ConfigNode> items;
   std::vector<Member> members;
 
@@ -37,8 +38,10 @@ ConfigNode parse_yaml(const std::string& text, const std::string& where);
 ConfigNode node_from_json(const Json& json, const std::string& where);
 
 // Sets what "key.sub=value" says in the tree, creating maps on the way; a number in the key is an
-// index into a list. The value is taken as it is, but lists and maps in flow style ("[a, b]") are
-// parsed. Throws usage.
+// index into a list. The value is taken as it is. Throws usage.
 void apply_override(ConfigNode& root, const std::string& override);
+
+// Where a list or map is wanted: parses a value from the command line that is written as one.
+void expand_flow(ConfigNode& node);
 
 }  // namespace weft

@@ -98,6 +98,7 @@ std::vector<std::string> split_key(const std::string& key, const std::string& ov
 
 // The member or element `part` of `node`, created if need be.
 ConfigNode& descend(ConfigNode& node, const std::string& part, const std::string& place) {
+  expand_flow(node);
   size_t index = 0;
   const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
   if (node.kind == ConfigNode::Kind::sequence && error == std::errc() &&
@@ -182,14 +183,15 @@ void apply_override(ConfigNode& root, const std::string& override) {
   ConfigNode* node = &root;
   for (const std::string& part : split_key(override.substr(0, equals), override))
     node = &descend(*node, part, place);
-  if (!value.empty() && (value.front() == '[' || value.front() == '{')) {
-    *node = parse_yaml(value, place);
-  } else {
-    *node = ConfigNode{};
-    node->kind = ConfigNode::Kind::scalar;
-    node->text = value;
-  }
-  set_places(*node, place);
+  *node = ConfigNode{ConfigNode::Kind::scalar, value, place, true, {}, {}};
+}
+
+void expand_flow(ConfigNode& node) {
+  if (!node.may_be_flow || node.text.empty()) return;
+  if (node.text.front() != '[' && node.text.front() != '{') return;
+  const std::string place = node.place;
+  node = parse_yaml(node.text, place);
+  set_places(node, place);
 }
 
 }  // namespace weft

@@ -88,7 +88,8 @@ HeadLoss Head::train(const Tensor& x, const Step& step, Tensor& dx) const {
   return total;
 }
 
-HeadLoss Head::evaluate(const Tensor& x, const Step& step, std::vector<float>* token_losses) const {
+HeadLoss Head::evaluate(const Tensor& x, const Step& step,
+                        std::vector<ScoredToken>* scored_tokens) const {
   const Scored scored = gather(x, step);
   const int64_t n = scored.labels.numel(), vocab = weight_->shape[0];
   const Tensor y = ops::rms_norm(scored.x_ND, norm_->value, norm_eps_).y;
@@ -103,9 +104,9 @@ HeadLoss Head::evaluate(const Tensor& x, const Step& step, std::vector<float>* t
     const ops::LogitsStats stats = ops::logits_stats(logits, labels);
     const ops::TokenLoss loss = ops::token_loss(stats, labels);
     add_chunk(loss, stats, labels, total);
-    if (token_losses)
-      token_losses->insert(token_losses->end(), loss.loss.data<float>(),
-                           loss.loss.data<float>() + labels.numel());
+    for (int64_t i = 0; scored_tokens && i < labels.numel(); ++i)
+      scored_tokens->push_back({loss.loss.data<float>()[i],
+                                stats.argmax.data<int32_t>()[i] == labels.data<int32_t>()[i]});
   }
   return total;
 }

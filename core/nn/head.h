@@ -14,6 +14,12 @@ struct HeadLoss {
   int64_t correct = 0;  // whose greedy token is the label
 };
 
+// A scored token of an evaluation.
+struct ScoredToken {
+  float loss = 0;
+  bool correct = false;  // the greedy token is the label
+};
+
 class Head {
  public:
   // weight [V, D]: the embedding's own parameter when the head is tied.
@@ -22,9 +28,9 @@ class Head {
 
   // Loss and, in one pass over the chunks, dx[T,D] of loss * step.loss_scale; weight gradients +=.
   HeadLoss train(const Tensor& x_TD, const Step& step, Tensor& dx_TD) const;
-  // Loss alone. token_losses (may be null): of every scored token, in order.
+  // Loss alone. Appends every scored token, in order, to `scored` (may be null).
   HeadLoss evaluate(const Tensor& x_TD, const Step& step,
-                    std::vector<float>* token_losses = nullptr) const;
+                    std::vector<ScoredToken>* scored = nullptr) const;
   // logits[N,V] in f32 of the rows of x named by `rows`.
   Tensor logits(const Tensor& x_TD, const std::vector<int32_t>& rows) const;
 

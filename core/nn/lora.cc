@@ -18,25 +18,25 @@ bool names(std::string_view target, std::string_view module) {
          (module.size() == target.size() || module[module.size() - target.size() - 1] == '.');
 }
 
-void adapt(ProjectionMember& member, const LoraConfig& config) {
+void adapt(ProjectionMember& member, const AdapterSpec& spec) {
   const Parameter& w = *member.weight;
   const int64_t out = w.shape[0], in = w.shape[1];
   const bool row_parallel = w.partition.dim == 1;
   Adapter adapter;
-  adapter.scale = static_cast<float>(config.scale());
+  adapter.scale = static_cast<float>(spec.scale);
   adapter.a = std::make_shared<Parameter>(Parameter{
       .name = member.name + ".lora_A.weight",
-      .shape = {config.rank, in},
+      .shape = {spec.rank, in},
       .dtype = w.dtype,
       .init = {Init::Kind::uniform, static_cast<float>(1 / std::sqrt(static_cast<double>(in)))},
       .partition = row_parallel ? w.partition : Partition{}});
   adapter.b =
       std::make_shared<Parameter>(Parameter{.name = member.name + ".lora_B.weight",
-                                            .shape = {out, config.rank},
+                                            .shape = {out, spec.rank},
                                             .dtype = w.dtype,
                                             .init = {Init::Kind::zeros, 0},
                                             .partition = row_parallel ? Partition{} : w.partition});
-  if (config.dora) {
+  if (spec.dora) {
     adapter.magnitude = std::make_shared<Parameter>(
         Parameter{.name = member.name + ".lora_magnitude_vector",
                   .shape = {out},
@@ -45,7 +45,7 @@ void adapt(ProjectionMember& member, const LoraConfig& config) {
                   .partition = row_parallel ? Partition{} : w.partition});
   }
   member.adapter = adapter;
-  if (!config.dora) return;
+  if (!spec.dora) return;
   // A copy with handles of its own: the magnitude must not own the member that owns it.
   ProjectionMember plain = member;
   plain.adapter->magnitude = nullptr;
@@ -56,21 +56,34 @@ void adapt(ProjectionMember& member, const LoraConfig& config) {
 
 }  // namespace
 
-void apply_lora(const std::vector<Projection*>& projections,
-                const std::vector<ParameterPtr>& parameters, const LoraConfig& config) {
+int64_t apply_adapters(const std::vector<Projection*>& projections,
+                       const std::vector<ParameterPtr>& parameters, const AdapterOf& adapter_of) {
   for (const ParameterPtr& parameter : parameters) parameter->trainable = false;
-  std::set<std::string> unmatched(config.targets.begin(), config.targets.end());
-  std::set<std::string> modules;
+  int64_t count = 0;
   for (Projection* projection : projections) {
-    projection->dropout = config.dropout;
     for (ProjectionMember& member : projection->members()) {
-      modules.insert(member.name.substr(member.name.rfind('.') + 1));
-      bool wanted = false;
-      for (const std::string& target : config.targets)
-        if (names(target, member.name)) wanted = true, unmatched.erase(target);
-      if (wanted) adapt(member, config);
+      const std::optional<AdapterSpec> spec = adapter_of(member.name);
+      if (!spec) continue;
+      adapt(member, *spec);
+      ++count;
     }
   }
+  return count;
+}
+
+void apply_lora(const std::vector<Projection*>& projections,
+                const std::vector<ParameterPtr>& parameters, const LoraConfig& config) {
+  std::set<std::string> unmatched(config.targets.begin(), config.targets.end());
+  std::set<std::string> modules;
+  const AdapterSpec spec{config.rank, config.scale(), config.dora};
+  apply_adapters(projections, parameters, [&](const std::string& module) {
+    modules.insert(module.substr(module.rfind('.') + 1));
+    std::optional<AdapterSpec> wanted;
+    for (const std::string& target : config.targets)
+      if (names(target, module)) wanted = spec, unmatched.erase(target);
+    return wanted;
+  });
+  for (Projection* projection : projections) projection->dropout = config.dropout;
   if (unmatched.empty()) return;
   std::string known;
   for (const std::string& module : modules) known += (known.empty() ? "" : ", ") + module;

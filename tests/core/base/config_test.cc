@@ -122,6 +122,7 @@ TEST_F(ConfigFile, IllTypedValueNamesThePlace) {
             "run.yaml:1:8: 'inner' must be a section with keys of its own, found '3'");
   EXPECT_EQ(error("memory: [1]"),
             "run.yaml:1:9: 'memory' must be a size such as 512MB or 2GiB, found a list");
+  EXPECT_EQ(error("name: {text}"), "run.yaml:1:7: 'name' must be text (in quotes), found a map");
   EXPECT_EQ(error("inner: {fruit: peer}"),
             "run.yaml:1:16: 'inner.fruit' must be one of apple, pear; 'peer' is nearest to 'pear'");
   EXPECT_EQ(error("inner: {ranks: 010}"),
@@ -157,6 +158,9 @@ TEST_F(ConfigFile, OverridesReplaceTheFile) {
   EXPECT_EQ(config.files[0].path, "x");
   EXPECT_EQ(config.files[1].path, "z");
   EXPECT_EQ(config.memory.count, 1000000);
+  EXPECT_EQ(read("", {"name={text} is:"}).name, "{text} is:");
+  EXPECT_EQ(read("", {"files=[a, b]", "files.1.path=z"}).files[1].path, "z");
+  EXPECT_EQ(read("", {"inner={ranks: 3}"}).inner.ranks, 3);
   EXPECT_TRUE(read("files: [x, y]", {"files="}).files.empty());
   EXPECT_EQ(read("", {"files=[a, {path: b, weight: 2}]"}).files[1].weight, 2);
 }

@@ -1,0 +1,184 @@
+#include "checkpoint/quant_blocks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/base/error.h"
+#include "core/tensor/dtype.h"
+
+namespace weft::checkpoint {
+namespace {
+
+constexpr int64_t kBlock = 32;
+
+float load_f16(const std::byte* data) {
+  f16 value;
+  std::memcpy(&value, data, sizeof(value));
+  return static_cast<float>(value);
+}
+
+// Each decoder fills all 32 elements of one block. In the 4-bit types byte j of qs holds element j
+// in its low nibble and element j + 16 in its high one.
+void decode_q4_0(const std::byte* block, float* out) {
+  const float d = load_f16(block);
+  const auto* qs = reinterpret_cast<const uint8_t*>(block + 2);
+  for (int j = 0; j < 16; ++j) {
+    out[j] = d * static_cast<float>((qs[j] & 15) - 8);
+    out[j + 16] = d * static_cast<float>((qs[j] >> 4) - 8);
+  }
+}
+
+void decode_q4_1(const std::byte* block, float* out) {
+  const float d = load_f16(block), m = load_f16(block + 2);
+  const auto* qs = reinterpret_cast<const uint8_t*>(block + 4);
+  for (int j = 0; j < 16; ++j) {
+    out[j] = d * static_cast<float>(qs[j] & 15) + m;
+    out[j + 16] = d * static_cast<float>(qs[j] >> 4) + m;
+  }
+}
+
+void decode_q8_0(const std::byte* block, float* out) {
+  const float d = load_f16(block);
+  const auto* qs = reinterpret_cast<const int8_t*>(block + 2);
+  for (int j = 0; j < kBlock; ++j) out[j] = d * static_cast<float>(qs[j]);
+}
+
+using Decoder = void (*)(const std::byte*, float*);
+
+Decoder decoder_of(GgmlType type) {
+  if (type == GgmlType::q4_0) return decode_q4_0;
+  if (type == GgmlType::q4_1) return decode_q4_1;
+  CHECK(type == GgmlType::q8_0, "type {} has no blocks", static_cast<uint32_t>(type));
+  return decode_q8_0;
+}
+
+bool quantize_block(const float* values, std::byte* out) {
+  float absmax = 0;
+  for (int j = 0; j < kBlock; ++j) {
+    if (!std::isfinite(values[j])) return false;
+    absmax = std::max(absmax, std::abs(values[j]));
+  }
+  const float d = absmax / 127.0f;
+  const float inverse = d != 0 ? 1.0f / d : 0.0f;
+  const f16 stored(d);
+  // A scale below half the smallest subnormal is stored as 0 and the block decodes to zeros; its
+  // inverse may be infinite, so that the quotients must not be rounded to integers.
+  if (!std::isfinite(static_cast<float>(stored))) return false;
+  std::memcpy(out, &stored, sizeof(stored));
+  auto* qs = reinterpret_cast<int8_t*>(out + 2);
+  for (int j = 0; j < kBlock; ++j) {
+    const float q = std::isfinite(inverse) ? std::round(values[j] * inverse) : 0.0f;
+    qs[j] = static_cast<int8_t>(q);
+  }
+  return true;
+}
+
+}  // namespace
+
+BlockLayout block_layout(uint32_t ggml_type) {
+  switch (ggml_type) {
+    case 0:
+      return {"F32", 1, 4};
+    case 1:
+      return {"F16", 1, 2};
+    case 2:
+      return {"Q4_0", 32, 18};
+    case 3:
+      return {"Q4_1", 32, 20};
+    case 6:
+      return {"Q5_0", 32, 22};
+    case 7:
+      return {"Q5_1", 32, 24};
+    case 8:
+      return {"Q8_0", 32, 34};
+    case 9:
+      return {"Q8_1", 32, 40};
+    case 10:
+      return {"Q2_K", 256, 84};
+    case 11:
+      return {"Q3_K", 256, 110};
+    case 12:
+      return {"Q4_K", 256, 144};
+    case 13:
+      return {"Q5_K", 256, 176};
+    case 14:
+      return {"Q6_K", 256, 210};
+    case 15:
+      return {"Q8_K", 256, 292};
+    case 16:
+      return {"IQ2_XXS", 256, 66};
+    case 17:
+      return {"IQ2_XS", 256, 74};
+    case 18:
+      return {"IQ3_XXS", 256, 98};
+    case 19:
+      return {"IQ1_S", 256, 50};
+    case 20:
+      return {"IQ4_NL", 32, 18};
+    case 21:
+      return {"IQ3_S", 256, 110};
+    case 22:
+      return {"IQ2_S", 256, 82};
+    case 23:
+      return {"IQ4_XS", 256, 136};
+    case 24:
+      return {"I8", 1, 1};
+    case 25:
+      return {"I16", 1, 2};
+    case 26:
+      return {"I32", 1, 4};
+    case 27:
+      return {"I64", 1, 8};
+    case 28:
+      return {"F64", 1, 8};
+    case 29:
+      return {"IQ1_M", 256, 56};
+    case 30:
+      return {"BF16", 1, 2};
+    case 34:
+      return {"TQ1_0", 256, 54};
+    case 35:
+      return {"TQ2_0", 256, 66};
+    case 39:
+      return {"MXFP4", 32, 17};
+    case 40:
+      return {"NVFP4", 64, 36};
+    default:
+      return {};
+  }
+}
+
+bool can_read(uint32_t ggml_type) {
+  switch (static_cast<GgmlType>(ggml_type)) {
+    case GgmlType::f32:
+    case GgmlType::f16:
+    case GgmlType::q4_0:
+    case GgmlType::q4_1:
+    case GgmlType::q8_0:
+    case GgmlType::bf16:
+      return true;
+  }
+  return false;
+}
+
+void dequantize(GgmlType type, const std::byte* blocks, int64_t begin, int64_t count, float* out) {
+  const Decoder decode = decoder_of(type);
+  const int64_t bytes = block_layout(static_cast<uint32_t>(type)).bytes;
+  float block[kBlock];
+  while (count > 0) {
+    const int64_t skip = begin % kBlock, take = std::min(kBlock - skip, count);
+    decode(blocks + begin / kBlock * bytes, block);
+    std::copy_n(block + skip, take, out);
+    begin += take, out += take, count -= take;
+  }
+}
+
+bool quantize_q8_0(const float* values, int64_t count, std::byte* out) {
+  CHECK(count % kBlock == 0, "{} is not a multiple of 32", count);
+  for (int64_t i = 0; i < count; i += kBlock, out += 34)
+    if (!quantize_block(values + i, out)) return false;
+  return true;
+}
+
+}  // namespace weft::checkpoint

@@ -1,0 +1,39 @@
+#include <iostream>
+
+#include "launch/cli.h"
+#include "launch/report.h"
+#include "launch/signals.h"
+
+namespace {
+
+weft::launch::Verbs real_verbs() {
+  namespace recipes = weft::recipes;
+  weft::launch::Verbs verbs;
+  verbs.train = recipes::run_train;
+  verbs.eval = recipes::run_eval;
+  verbs.generate = recipes::run_generate;
+  verbs.export_ = recipes::run_export;
+  verbs.inspect = recipes::run_inspect;
+  verbs.data = recipes::run_data;
+  verbs.tokenize = [](const recipes::TokenizeOptions& options) {
+    recipes::run_tokenize(options, std::cin, std::cout);
+  };
+  verbs.make_world = weft::parallel::make_world;
+  return verbs;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  weft::launch::install_signal_handlers();
+  weft::launch::Process process;
+  int threads = 1;
+  try {
+    process = weft::launch::find_process(weft::launch::read_environment);
+    threads = weft::launch::take_share_of_host(process);
+  } catch (...) {
+    return report(weft::launch::describe(std::current_exception()), nullptr, process);
+  }
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  return weft::launch::run_command(arguments, real_verbs(), process, threads);
+}
