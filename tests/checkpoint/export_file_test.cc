@@ -81,7 +81,7 @@ TEST(ExportFile, ExportsOnAFullDiskLeaveNothing) {
   const TempDir dir;
   const test::TinyModel model = test::tiny_model("llama");
   {
-    const FullDisk full(100'000);
+    const FullDisk full(30'000);
     error_of(ErrorKind::io, [&] { export_hf(dir.file("hf"), model.description, *model.weights); });
     error_of(ErrorKind::io,
              [&] { export_gguf(dir.file("m.gguf"), model.description, *model.weights); });
