@@ -16,13 +16,14 @@ class Communicator;
 
 namespace weft::checkpoint {
 
-// What a checkpoint says beside tensors. Only rank 0's counts.
+// What a checkpoint says beside tensors. Only rank 0's counts. JSON holds no infinity and no NaN.
 struct SaveInfo {
   int64_t step = 0;
-  Json layout;
-  Json base_model;
-  Json trainer;
-  Json config;
+  Json layout;      // {"ranks": 4, "data": 4, "tensor": 1, "pipeline": 1}
+  Json base_model;  // null, or {"path": ..., "hash": ...}
+  Json trainer;     // data cursor, seed, counters, schedule, best evaluation, tokens seen
+  Json config;      // fully resolved
+  std::string weft_version = "0.1.0";
 };
 
 struct Retention {
@@ -35,10 +36,11 @@ enum class SaveOutcome {
   already_there,  // a whole checkpoint of that step exists and was left alone
 };
 
-// Collective over `comm`; `root` is the run folder, seen by all ranks; it exists. Every rank's
-// pieces are written before anything is vouched for. On failure every rank throws the same Error,
-// which names the failed ranks and their causes; the temporary folder is gone and what was
-// committed before is untouched. The training may go on.
+// Collective over `comm`; `root` is the run folder, which exists and which all ranks see. Every
+// rank's pieces are on the disk before anything vouches for them. On failure every rank throws the
+// same Error, which names the failed ranks and their causes; the temporary folder is gone and what
+// was committed before is untouched: the training may go on. A folder of that step which is not
+// whole, or says something else, is moved aside to step_N.bad.
 SaveOutcome save_checkpoint(parallel::Communicator& comm, FileSystem& files,
                             const std::string& root, const std::vector<Piece>& pieces,
                             const SaveInfo& info);

@@ -27,6 +27,7 @@ struct PieceRecord {
   int64_t offset = 0;
   std::vector<uint64_t> chunks;  // XXH3-64 of each chunk_bytes of the dataset
 
+  static PieceRecord of(const Piece& piece);  // without offset and chunks
   int64_t bytes() const;
   std::string dataset() const;  // its path in the file: "/value/model.norm.weight"
 };

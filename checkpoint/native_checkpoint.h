@@ -1,6 +1,7 @@
 // A committed checkpoint, read on any layout.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -55,7 +56,8 @@ class NativeCheckpoint {
   };
   const Entry& entry(const std::string& kind, const std::string& name, const Shape& shape,
                      DType dtype) const;
-  void read_box_into(const Entry& entry, const Box& box, void* out) const;
+  using RunsOf = std::function<std::vector<parallel::CopyRun>(const Box& stored)>;
+  void gather(const Entry& entry, const RunsOf& runs_of, const Tensor& out) const;
 
   std::string folder_;
   std::unique_ptr<Manifest> manifest_;

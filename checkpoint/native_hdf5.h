@@ -40,7 +40,7 @@ Hdf5Layout lay_out_hdf5(const std::vector<Piece>& pieces, const Hdf5Labels& labe
 std::vector<PieceRecord> read_hdf5_structure(const std::string& path);
 
 // The ranges of [0, file_bytes) outside the datasets. Throws bad_data when datasets overlap.
-std::vector<FileRange> ranges_outside(const std::vector<FileRange>& datasets, int64_t file_bytes,
+std::vector<FileRange> ranges_outside(std::vector<FileRange> datasets, int64_t file_bytes,
                                       const std::string& where);
 
 }  // namespace weft::checkpoint

@@ -29,14 +29,16 @@ class ShardReader {
   ShardReader(FileSystem& files, const std::string& path, const FileRecord& record,
               int64_t chunk_bytes);
 
-  // Copies what piece `index` shares with `box` into `out`, the box's elements in row-major order.
-  // Returns the number of elements copied. Throws DamagedCheckpoint naming file, dataset and chunk.
-  int64_t copy(size_t index, const Box& box, void* out);
+  // Copies runs of piece `index` (in ascending order of source) to `out`, offsets in elements.
+  // Throws DamagedCheckpoint naming file, dataset and chunk when the bytes are not those vouched
+  // for.
+  void copy(size_t index, const std::vector<parallel::CopyRun>& runs, void* out);
 
   void verify_structure();  // of bytes outside the datasets; once, before the first copy
   void verify_piece(size_t index);
 
  private:
+  void read(void* out, int64_t bytes, int64_t offset);
   void read_chunk(const PieceRecord& piece, int64_t chunk, void* out);
 
   std::string path_;

@@ -27,10 +27,10 @@ class RunFolder {
   void require_free_space(int64_t bytes);
 
   // Loads the newest whole checkpoint: calls `load` on every rank, and again with the one before
-  // when any rank finds it damaged (a warning names what). `load` overwrites whatever an earlier
-  // call did. Returns the step; nullopt when the folder has no checkpoint. Throws bad_data when
-  // there are some and none is whole; an error that is not damage (a shape that differs, a changed
-  // config) is thrown on every rank at once.
+  // when any rank finds it damaged (a warning names what). `load` must not communicate, and
+  // overwrites whatever an earlier call did. Returns the step; nullopt when the folder has no
+  // checkpoint. Throws bad_data when there are some and none is whole; an error that is not damage
+  // (a shape that differs, a changed config) is thrown on every rank at once.
   std::optional<int64_t> resume(const std::function<void(const NativeCheckpoint&)>& load);
 
   // save_checkpoint, then retention.
@@ -38,8 +38,8 @@ class RunFolder {
                    const Retention& retention);
 
  private:
-  void lock_and_probe();
-  void probe(const std::string& nonce, std::string* problem) const;
+  std::string claim();  // rank 0: folder, lock and probe file; returns what is in it
+  void look_for(const std::string& nonce) const;
 
   parallel::Communicator* comm_;
   FileSystem* files_;

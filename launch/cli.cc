@@ -14,6 +14,7 @@
 #include "core/base/nearest.h"
 #include "core/base/threads.h"
 #include "launch/report.h"
+#include "recipes/export_config.h"
 
 namespace weft::launch {
 namespace {
@@ -148,7 +149,7 @@ class CommandLine {
                  "  weft export runs/quickstart --format hf --format gguf:q8_0\n"
                  "  weft export runs/quickstart --step best --format peft --out adapters/best\n"
                  "  weft export model.gguf --format hf --out models/model   # conversion\n",
-                 [this] { alone("export"), verbs_.export_(export_); });
+                 [this] { alone("export"), export_run(); });
     verb->add_option("source", export_.source,
                      "run folder, checkpoint, Hugging Face folder or .gguf file")
         ->required();
@@ -302,6 +303,12 @@ class CommandLine {
   }
 
   void join_world() { world_ = verbs_.make_world(process_.under_mpi); }
+
+  void export_run() {
+    for (const std::string& format : export_.formats)
+      recipes::check_export_format(format, "--format");
+    verbs_.export_(export_);
+  }
 
   void alone(const char* verb) {
     if (process_.world_size > 1)

@@ -27,4 +27,11 @@ struct AdamwArgs {
 };
 void adamw(const AdamwArgs& args);
 
+namespace cpu {
+void adamw(const AdamwArgs& args);
+}  // namespace cpu
+namespace cuda {
+void adamw(const AdamwArgs& args);
+}  // namespace cuda
+
 }  // namespace weft::ops

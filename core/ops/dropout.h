@@ -1,5 +1,7 @@
-// Dropout whose mask depends on what is dropped, never on where: Philox keyed by (seed, step,
-// site), counter (sample id, token in the sample, feature). Backward is the same function on dy.
+// Dropout whose mask depends on what is dropped, never on where: Philox keyed by mix(mix(seed,
+// step), site); counter (feature / 4, token in the sample, sample id's low and high half); draw
+// feature % 4. An element is dropped when to_unit_float(draw) < p. Backward is the same function on
+// dy.
 #pragma once
 
 #include "core/tensor/tensor.h"
@@ -18,5 +20,12 @@ struct DropoutArgs {
 Tensor dropout(const DropoutArgs& args);
 // y[T,D] += dropout(x)
 void dropout_accumulate(const DropoutArgs& args, const Tensor& y_TD);
+
+namespace cpu {
+void dropout(const DropoutArgs& args, const Tensor& y, bool accumulate);
+}  // namespace cpu
+namespace cuda {
+void dropout(const DropoutArgs& args, const Tensor& y, bool accumulate);
+}  // namespace cuda
 
 }  // namespace weft::ops

@@ -36,8 +36,9 @@ void column_dot(const Matrix& a_TN, const Matrix& b_TN,
 void sum(const Tensor& x, const Tensor& out);
 void sum_squares(const Tensor& x, const Tensor& out);
 
-// x[i] = mean + std * normal(Philox keyed by (seed, name); counter first_index + i): the value of
-// an element depends on its global index only. Box-Muller on two 32-bit draws, in f32.
+// x[i] = mean + std * normal of global index g = first_index + i: the value of an element depends on
+// (seed, name, g) only. Philox keyed by mix(seed, hash_name(name)), counter (g / 4, low and high
+// half); draws (0, 1) give elements 0, 1 of the four by Box-Muller in f32, draws (2, 3) the others.
 struct NormalFill {
   uint64_t seed = 0;
   std::string_view name;
@@ -46,7 +47,7 @@ struct NormalFill {
   float std = 1;
 };
 void fill_normal(const Tensor& x, const NormalFill& fill);
-// The same with uniform numbers in [low, high).
+// The same with uniform numbers in [low, high): draw g % 4.
 struct UniformFill {
   uint64_t seed = 0;
   std::string_view name;
@@ -56,5 +57,38 @@ struct UniformFill {
 };
 void fill_uniform(const Tensor& x, const UniformFill& fill);
 void fill(const Tensor& x, float value);
+
+namespace cpu {
+void add(const Tensor& a, const Tensor& b, const Tensor& y);
+void axpy(float alpha, const Tensor& x, const Tensor& y);
+void scale_in_place(const Tensor& x, float factor);
+void cast(const Tensor& src, const Tensor& dst);
+void add_bias(const Tensor& y, const Tensor& bias);
+void bias_backward(const Tensor& dy, const Tensor& dbias);
+void row_norms(const Tensor& w, const Tensor& norms);
+void scale_columns(const Tensor& y, const Tensor& factor);
+void column_dot(const Tensor& a, const Tensor& b, const Tensor& out);
+void sum(const Tensor& x, const Tensor& out);
+void sum_squares(const Tensor& x, const Tensor& out);
+void fill_normal(const Tensor& x, const NormalFill& fill);
+void fill_uniform(const Tensor& x, const UniformFill& fill);
+void fill(const Tensor& x, float value);
+}  // namespace cpu
+namespace cuda {
+void add(const Tensor& a, const Tensor& b, const Tensor& y);
+void axpy(float alpha, const Tensor& x, const Tensor& y);
+void scale_in_place(const Tensor& x, float factor);
+void cast(const Tensor& src, const Tensor& dst);
+void add_bias(const Tensor& y, const Tensor& bias);
+void bias_backward(const Tensor& dy, const Tensor& dbias);
+void row_norms(const Tensor& w, const Tensor& norms);
+void scale_columns(const Tensor& y, const Tensor& factor);
+void column_dot(const Tensor& a, const Tensor& b, const Tensor& out);
+void sum(const Tensor& x, const Tensor& out);
+void sum_squares(const Tensor& x, const Tensor& out);
+void fill_normal(const Tensor& x, const NormalFill& fill);
+void fill_uniform(const Tensor& x, const UniformFill& fill);
+void fill(const Tensor& x, float value);
+}  // namespace cuda
 
 }  // namespace weft::ops

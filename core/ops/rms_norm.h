@@ -10,6 +10,7 @@ struct RmsNormResult {
   Tensor y;     // [T,D], x's dtype
   Tensor rstd;  // [T] f32
 };
+// The weight has x's dtype or f32.
 RmsNormResult rms_norm(const Tensor& x_TD, const Tensor& weight_D, float eps);
 
 struct AddRmsNormResult {
@@ -48,5 +49,46 @@ Tensor head_rms_norm(const Tensor& x, const Tensor& y, const HeadNorm& heads, co
 // In place on those heads of dy: dy becomes dx. dweight += (may be undefined).
 void head_rms_norm_backward(const Tensor& dy, const Tensor& x, const HeadNorm& heads,
                             const Tensor& weight, const Tensor& rstd, const Tensor& dweight);
+
+struct RmsNormArgs {
+  const Tensor& x_TD;
+  const Tensor& residual_TD;  // with add_rms_norm, else undefined
+  const Tensor& weight_D;
+  const Tensor& sum_TD;  // =, with add_rms_norm, else undefined
+  const Tensor& y_TD;    // =
+  const Tensor& rstd_T;  // =
+  float eps = 0;
+};
+struct HeadRmsNormArgs {
+  const Tensor& x;
+  const Tensor& y;  // = at the heads' columns
+  const HeadNorm& heads;
+  const Tensor& weight;
+  const Tensor& rstd;  // =
+  float eps = 0;
+};
+struct HeadRmsNormBackwardArgs {
+  const Tensor& dy;  // becomes dx at the heads' columns
+  const Tensor& x;
+  const HeadNorm& heads;
+  const Tensor& weight;
+  const Tensor& rstd;
+  const Tensor& dweight;  // +=; may be undefined
+};
+
+namespace cpu {
+void rms_norm(const RmsNormArgs& args);
+void rms_norm_rebuild(const Tensor& x, const Tensor& weight, const Tensor& rstd, const Tensor& y);
+void rms_norm_backward(const RmsNormBackwardArgs& args, const Tensor& dx);
+void head_rms_norm(const HeadRmsNormArgs& args);
+void head_rms_norm_backward(const HeadRmsNormBackwardArgs& args);
+}  // namespace cpu
+namespace cuda {
+void rms_norm(const RmsNormArgs& args);
+void rms_norm_rebuild(const Tensor& x, const Tensor& weight, const Tensor& rstd, const Tensor& y);
+void rms_norm_backward(const RmsNormBackwardArgs& args, const Tensor& dx);
+void head_rms_norm(const HeadRmsNormArgs& args);
+void head_rms_norm_backward(const HeadRmsNormBackwardArgs& args);
+}  // namespace cuda
 
 }  // namespace weft::ops

@@ -20,4 +20,13 @@ struct RopeArgs {
 };
 void rope(const RopeArgs& args);
 
+namespace cpu {
+void rope_table(const Tensor& positions, const Tensor& inv_freq, const Tensor& table);
+void rope(const RopeArgs& args);
+}  // namespace cpu
+namespace cuda {
+void rope_table(const Tensor& positions, const Tensor& inv_freq, const Tensor& table);
+void rope(const RopeArgs& args);
+}  // namespace cuda
+
 }  // namespace weft::ops

@@ -10,4 +10,13 @@ Tensor swiglu(const Tensor& gate_up_T2F);
 // Returns dgate_up[T,2F] (=).
 Tensor swiglu_backward(const Tensor& dy_TF, const Tensor& gate_up_T2F);
 
+namespace cpu {
+void swiglu(const Tensor& gate_up, const Tensor& y);
+void swiglu_backward(const Tensor& dy, const Tensor& gate_up, const Tensor& dgate_up);
+}  // namespace cpu
+namespace cuda {
+void swiglu(const Tensor& gate_up, const Tensor& y);
+void swiglu_backward(const Tensor& dy, const Tensor& gate_up, const Tensor& dgate_up);
+}  // namespace cuda
+
 }  // namespace weft::ops
