@@ -25,8 +25,11 @@ struct UnitsOptions {
 
 class Units {
  public:
-  // Allocates nothing. `data`: the data-parallel group.
-  Units(std::vector<nn::Unit> units, std::shared_ptr<Communicator> data);
+  // Allocates nothing. `data`: the data-parallel group, of the mesh's size.
+  Units(std::vector<nn::Unit> units, std::shared_ptr<Communicator> data, const MeshSizes& sizes,
+        int rank);
+  Units(std::vector<nn::Unit> units, const Mesh& mesh);
+  Units(std::vector<nn::Unit> units, std::shared_ptr<Communicator> data);  // the only axis
 
   const UnitTable& table() const { return table_; }
   int size() const { return static_cast<int>(table_.units().size()); }
@@ -73,6 +76,7 @@ class Units {
   void start_reduce(size_t buffer);
 
   UnitTable table_;
+  int rank_;  // in the mesh
   std::shared_ptr<Communicator> data_;
   std::vector<Memory> memory_;                // one a buffer
   std::vector<std::vector<size_t>> of_unit_;  // buffers of a unit
