@@ -19,6 +19,7 @@ weft::launch::Verbs real_verbs() {
   verbs.inspect = recipes::run_inspect;
   verbs.data = recipes::run_data;
   verbs.tokenize = [](const recipes::TokenizeOptions& options) {
+    std::ios::sync_with_stdio(false);
     recipes::run_tokenize(options, std::cin, std::cout);
   };
   verbs.make_world = weft::parallel::make_world;
@@ -28,12 +29,11 @@ weft::launch::Verbs real_verbs() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  weft::launch::install_signal_handlers();
+  weft::launch::ignore_write_signals();
   weft::launch::Process process;
   int threads = 1;
   try {
     process = weft::launch::find_process(weft::launch::read_environment);
-    if (process.under_mpi) weft::launch::heed_mpirun();
     threads = weft::launch::take_share_of_host(process);
     weft::telemetry::set_terminal(
         weft::launch::find_terminal(process, weft::launch::read_environment));

@@ -42,13 +42,13 @@ void handle(int signal, void (*handler)(int, siginfo_t*, void*)) {
 
 }  // namespace
 
-void install_signal_handlers() {
-  for (int signal : {SIGINT, SIGTERM, SIGUSR1}) handle(signal, on_stop);
+void ignore_write_signals() {
   for (int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_IGN);
 }
 
-void heed_mpirun() {
-  handle(SIGCONT, on_continue);
+void catch_stop_signals(bool under_mpi) {
+  for (int signal : {SIGINT, SIGTERM, SIGUSR1}) handle(signal, on_stop);
+  if (under_mpi) handle(SIGCONT, on_continue);
 }
 
 }  // namespace weft::launch

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The layout check finds each kind of fault, and nothing in a tree without faults."""
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ class CheckLayout(unittest.TestCase):
                 os.makedirs(os.path.dirname(os.path.join(root, name)), exist_ok=True)
                 with open(os.path.join(root, name), "w", encoding="utf-8") as out:
                     out.write(content)
+            shutil.copy(os.path.join(ROOT, ".clang-format"), root)
             tool = os.path.join(ROOT, "tools", "check_layout.py")
             done = subprocess.run([sys.executable, tool, root], capture_output=True, text=True)
         return done.returncode, done.stdout
@@ -46,7 +48,7 @@ class CheckLayout(unittest.TestCase):
     def test_environment_and_exit(self):
         self.assert_found("core/base/a.cc", 'auto x = std::getenv("X");\n', "environment")
         self.assert_found("recipes/a.cc", "void f() { std::exit(1); }\n", "throw Error")
-        status, output = self.check("recipes/a.cc", '// exit(1)\nconst char* s = "exit(1)";\n')
+        status, output = self.check("recipes/a.cc", '// exit(1)\nconst char* s = "exit(1)";  // abort()\n')
         self.assertEqual(status, 0, output)
 
     def test_sizes(self):
