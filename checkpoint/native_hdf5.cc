@@ -186,6 +186,8 @@ void put_integers(hid_t object, const char* name, const std::vector<hsize_t>& di
 
 Handle create_file(const std::string& path) {
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "file access");
+  // The plain driver would resolve the memory file's link in /proc, which leads to no name.
+  require(H5Pset_fapl_stdio(access), "driver");
   require(H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18), "version bounds");
   require(H5Pset_alignment(access, kAlignment, kAlignment), "alignment");
   require(H5Pset_meta_block_size(access, kMetadataBlock), "metadata block");

@@ -1,8 +1,10 @@
 #include <iostream>
 
+#include "core/telemetry/progress.h"
 #include "launch/cli.h"
 #include "launch/report.h"
 #include "launch/signals.h"
+#include "launch/terminal.h"
 
 namespace {
 
@@ -31,6 +33,8 @@ int main(int argc, char** argv) {
   try {
     process = weft::launch::find_process(weft::launch::read_environment);
     threads = weft::launch::take_share_of_host(process);
+    weft::telemetry::set_terminal(
+        weft::launch::find_terminal(process, weft::launch::read_environment));
   } catch (...) {
     return report(weft::launch::describe(std::current_exception()), nullptr, process);
   }

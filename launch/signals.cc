@@ -40,7 +40,7 @@ void handle(int signal, void (*handler)(int)) {
 
 void install_signal_handlers() {
   for (int signal : {SIGINT, SIGTERM, SIGUSR1}) handle(signal, on_stop);
-  handle(SIGPIPE, SIG_IGN);
+  for (int signal : {SIGPIPE, SIGXFSZ}) handle(signal, SIG_IGN);
 }
 
 }  // namespace weft::launch

@@ -1,6 +1,6 @@
 // SIGINT, SIGTERM and SIGUSR1 ask the run to end: the step ends, a checkpoint is committed, exit
 // code 75. A second SIGINT ends the process at once with 130; the last checkpoint stays whole.
-// SIGPIPE is ignored: a closed pipe is a failed write.
+// SIGPIPE and SIGXFSZ are ignored: a closed pipe or a file past its limit is a failed write.
 #pragma once
 
 namespace weft::launch {

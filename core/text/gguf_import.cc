@@ -1,12 +1,10 @@
-#include <algorithm>
-#include <tuple>
-#include <unordered_map>
 #include <utility>
 
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/text/gguf_tokenizer.h"
 #include "core/text/spm_merges.h"
+#include "core/text/unicode.h"
 
 namespace weft::text {
 namespace {
@@ -24,6 +22,12 @@ void check(const GgufTokenizer& gguf, const std::string& where) {
     fail(ErrorKind::bad_data, "{}: {} tokens but {} token types", where, count, gguf.types.size());
   if (gguf.model == "llama" && gguf.scores.size() != count)
     fail(ErrorKind::bad_data, "{}: {} tokens but {} scores", where, count, gguf.scores.size());
+  for (size_t id = 0; id < count; ++id)
+    if (!is_valid_utf8(gguf.tokens[id]))
+      fail(ErrorKind::bad_data, "{}: the token {} is not valid UTF-8", where, id);
+  for (size_t i = 0; i < gguf.merges.size(); ++i)
+    if (!is_valid_utf8(gguf.merges[i]))
+      fail(ErrorKind::bad_data, "{}: merge {} is not valid UTF-8", where, i);
   for (const int32_t type : gguf.types)
     if (type < 1 || type > 6) fail(ErrorKind::bad_data, "{}: unknown token type {}", where, type);
   const std::pair<const char*, int32_t> roles[] = {
