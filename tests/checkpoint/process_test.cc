@@ -144,15 +144,18 @@ std::string message_of_failed_save(const std::string& root, const std::string& r
 TEST(DiskFull, AFileSizeLimitIsReportedAndTheOldCheckpointStays) {
   const weft::test::TempDir temp;
   save_sample(local_file_system(), temp.path(), 1, 1);
-  const std::string message = message_of_failed_save(temp.path(), temp.file("report"), [] {
-    ::signal(SIGXFSZ, SIG_IGN);  // as launch/ does
-    const rlimit limit{1 << 20, 1 << 20};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  });
-  EXPECT_THAT(message, HasSubstr("74 [checkpoint] step 2 was not saved: rank 0: "));
-  EXPECT_THAT(message, HasSubstr("ulimit -f"));
-  EXPECT_EQ(whole_step(temp.path()), 1);
-  EXPECT_FALSE(std::filesystem::exists(temp.file("step_000002.tmp")));
+  // Far below what a rank writes; and so little below that only the file's structure does not fit.
+  for (const rlim_t bytes : {rlim_t{1} << 20, rlim_t{3'200'000}}) {
+    const std::string message = message_of_failed_save(temp.path(), temp.file("report"), [&] {
+      ::signal(SIGXFSZ, SIG_IGN);  // as launch/ does
+      const rlimit limit{bytes, bytes};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+    });
+    EXPECT_THAT(message, HasSubstr("74 [checkpoint] step 2 was not saved: rank 0: "));
+    EXPECT_THAT(message, HasSubstr("ulimit -f"));
+    EXPECT_EQ(whole_step(temp.path()), 1);
+    EXPECT_FALSE(std::filesystem::exists(temp.file("step_000002.tmp")));
+  }
 }
 
 TEST(DiskFull, OnASmallRealDiskTheOldCheckpointStaysAndSpaceHelps) {
