@@ -75,7 +75,7 @@ bool quantize_block(const float* values, std::byte* out) {
   return true;
 }
 
-// Numbers on disk; every type that llama.cpp ever wrote.
+// Numbers on disk.
 constexpr std::pair<uint32_t, BlockLayout> kLayouts[] = {
     {0, {"F32", 1, 4}},         {1, {"F16", 1, 2}},         {2, {"Q4_0", 32, 18}},
     {3, {"Q4_1", 32, 20}},      {6, {"Q5_0", 32, 22}},      {7, {"Q5_1", 32, 24}},
@@ -88,6 +88,7 @@ constexpr std::pair<uint32_t, BlockLayout> kLayouts[] = {
     {26, {"I32", 1, 4}},        {27, {"I64", 1, 8}},        {28, {"F64", 1, 8}},
     {29, {"IQ1_M", 256, 56}},   {30, {"BF16", 1, 2}},       {34, {"TQ1_0", 256, 54}},
     {35, {"TQ2_0", 256, 66}},   {39, {"MXFP4", 32, 17}},    {40, {"NVFP4", 64, 36}},
+    {41, {"Q1_0", 128, 18}},
 };
 
 }  // namespace
