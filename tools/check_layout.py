@@ -2,7 +2,7 @@
 """Checks the rules that a compiler does not: who may include whom, file sizes, where heavy headers,
 the environment and exit() may be used, and the formatter. docs/architecture.md explains them.
 
-    tools/check_layout.py            # prints what is wrong; exit status 1 if anything is
+    tools/check_layout.py [ROOT]     # prints what is wrong; exit status 1 if anything is
 """
 import os
 import re
@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = (os.path.abspath(sys.argv[1]) if len(sys.argv) > 1
+        else os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SOURCES = (".cc", ".cu")
 HEADERS = (".h", ".cuh")
 
