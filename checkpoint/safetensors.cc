@@ -155,7 +155,7 @@ void check_plain_name(const std::string& index, const std::string& name) {
   const bool plain = !name.empty() && name != "." && name != ".." &&
                      name.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
   if (!plain)
-    fail(ErrorKind::bad_data, "{}: weight_map names '{}', which is not a plain file name", index,
+    fail(ErrorKind::bad_data, "{}: weight_map holds what is not a plain file name: '{}'", index,
          name);
 }
 

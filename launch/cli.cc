@@ -14,6 +14,8 @@
 #include "core/base/nearest.h"
 #include "core/base/threads.h"
 #include "launch/report.h"
+#include "launch/signals.h"
+#include "recipes/export_config.h"
 
 namespace weft::launch {
 namespace {
@@ -148,7 +150,7 @@ class CommandLine {
                  "  weft export runs/quickstart --format hf --format gguf:q8_0\n"
                  "  weft export runs/quickstart --step best --format peft --out adapters/best\n"
                  "  weft export model.gguf --format hf --out models/model   # conversion\n",
-                 [this] { alone("export"), verbs_.export_(export_); });
+                 [this] { alone("export"), export_run(); });
     verb->add_option("source", export_.source,
                      "run folder, checkpoint, Hugging Face folder or .gguf file")
         ->required();
@@ -286,6 +288,7 @@ class CommandLine {
     log::configure(train_.config.log.level, process_.rank, process_.world_size);
     if (train_.config.train.threads > 0)
       set_num_threads(static_cast<int>(train_.config.train.threads));
+    catch_stop_signals(process_.under_mpi);
     join_world();
     verbs_.train(train_, world_);
   }
@@ -302,6 +305,12 @@ class CommandLine {
   }
 
   void join_world() { world_ = verbs_.make_world(process_.under_mpi); }
+
+  void export_run() {
+    for (const std::string& format : export_.formats)
+      recipes::check_export_format(format, "--format");
+    verbs_.export_(export_);
+  }
 
   void alone(const char* verb) {
     if (process_.world_size > 1)

@@ -17,7 +17,7 @@ void TrainConfig::visit(ConfigVisitor& v) {
           "of weights and activations (bf16 keeps fp32 masters); `auto`: bf16 where the machine "
           "multiplies it natively, else fp32");
   v.field("gradient_dtype", gradient_dtype, kPrecisionNames,
-          "of accumulated gradients; `auto`: fp32");
+          "of accumulated gradients; `auto`: fp32 unless one micro-batch is a step");
   v.field("threads", threads, "threads a rank; `auto`: its share of the host's cores")
       .at_least(1)
       .word_for("auto", 0)

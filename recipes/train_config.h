@@ -4,6 +4,8 @@
 #include <cstdint>
 
 #include "core/base/config_field.h"
+#include "core/models/recompute.h"
+#include "optim/schedule.h"
 
 namespace weft::recipes {
 
@@ -15,15 +17,15 @@ enum class Precision { automatic, fp32, bf16 };
 inline constexpr EnumName<Precision> kPrecisionNames[] = {
     {Precision::automatic, "auto"}, {Precision::fp32, "fp32"}, {Precision::bf16, "bf16"}};
 
-enum class Schedule { constant, cosine, linear, wsd };
+using Schedule = optim::ScheduleKind;
 inline constexpr EnumName<Schedule> kScheduleNames[] = {{Schedule::constant, "constant"},
                                                         {Schedule::cosine, "cosine"},
                                                         {Schedule::linear, "linear"},
                                                         {Schedule::wsd, "wsd"}};
 
-enum class Recompute { none, full };
-inline constexpr EnumName<Recompute> kRecomputeNames[] = {{Recompute::none, "none"},
-                                                          {Recompute::full, "full"}};
+using models::Recompute;
+inline constexpr EnumName<Recompute> kRecomputeNames[] = {
+    {Recompute::none, "none"}, {Recompute::selective, "selective"}, {Recompute::full, "full"}};
 
 struct TrainConfig {
   DeviceChoice device = DeviceChoice::automatic;
@@ -49,7 +51,7 @@ struct TrainConfig {
   double max_grad_norm = 1;  // 0: no clipping
 
   int64_t seed = 0;
-  Recompute recompute = Recompute::none;
+  Recompute recompute = Recompute::selective;
   int64_t eval_every = 0;    // steps; 0: only at the end
   int64_t eval_records = 0;  // 0: all held-out records
   int64_t early_stop = 0;    // evaluations without a lower loss; 0: never

@@ -55,9 +55,9 @@ bool is_plain(const std::string& text) {
   const auto is_safe = [](unsigned char c) {
     return std::isalnum(c) || c == '_' || c == '/' || c == '.' || c == ':' || c == '-';
   };
-  return !text.empty() && std::isalpha(static_cast<unsigned char>(text.front())) &&
-         std::isalnum(static_cast<unsigned char>(text.back())) && !is_null_word(text) &&
-         std::all_of(text.begin(), text.end(), is_safe);
+  return !text.empty() && std::isalnum(static_cast<unsigned char>(text.front())) &&
+         !parse_number(text) && std::isalnum(static_cast<unsigned char>(text.back())) &&
+         !is_null_word(text) && std::all_of(text.begin(), text.end(), is_safe);
 }
 
 // JSON's scalars and flow collections are YAML; a double keeps the shortest exact form.

@@ -40,7 +40,6 @@ struct ConfigField {
   std::string doc;
   Value value;
   std::vector<ConfigField> children = {};  // of a section; of a list: an element's, with defaults
-
   double minimum = -std::numeric_limits<double>::infinity();
   double maximum = std::numeric_limits<double>::infinity();
   bool minimum_excluded = false;
@@ -103,7 +102,8 @@ class ConfigVisitor {
                     [&values](size_t i) { return fields_of(values[i]); }, sample};
     return add({name, doc, std::move(list), fields_of(*sample)});
   }
-  std::vector<ConfigField>& fields() { return fields_; }
+  std::vector<ConfigField>& fields() & { return fields_; }
+  std::vector<ConfigField> fields() && { return std::move(fields_); }
 
  private:
   template <class S>

@@ -175,9 +175,16 @@ std::optional<Duration> parse_duration(std::string_view text, double bare_unit_s
 }
 
 std::string format_exact(double value) {
-  std::array<char, 32> buffer;
-  const auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);
-  return std::string(buffer.data(), error == std::errc() ? end : buffer.data());
+  const double magnitude = std::abs(value);
+  const bool fixed = magnitude == 0 || (magnitude >= 1e-4 && magnitude < 1e15);
+  std::array<char, 64> buffer;
+  const auto [end, error] =
+      std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
+                    fixed ? std::chars_format::fixed : std::chars_format::scientific);
+  std::string text(buffer.data(), error == std::errc() ? end : buffer.data());
+  const size_t exponent = text.find('e');  // "1e-08" -> "1e-8"
+  if (exponent != std::string::npos && text[exponent + 2] == '0') text.erase(exponent + 2, 1);
+  return text;
 }
 
 std::string format_exact(Bytes value) {

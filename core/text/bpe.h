@@ -24,8 +24,9 @@ class Bpe {
   // Appends the ids of a piece, O(n log n). Safe from any number of threads. REQUIRES: valid UTF-8.
   void encode(std::string_view piece, std::vector<int32_t>& ids) const;
 
-  int32_t size() const { return static_cast<int32_t>(tokens_.size()); }  // largest id + 1
-  const std::string* token(int32_t id) const;                            // nullptr: no such id
+  int32_t size() const { return static_cast<int32_t>(tokens_.size()); }       // largest id + 1
+  int64_t count() const { return static_cast<int64_t>(file_order_.size()); }  // tokens
+  const std::string* token(int32_t id) const;                                 // nullptr: no such id
   std::optional<int32_t> id(std::string_view token) const;
 
   struct Merge {

@@ -55,20 +55,25 @@ class Translator {
 
   std::string run() {
     while (at_ < in_.size()) {
-      switch (in_[at_]) {
-        case '\\':
+      const char c = in_[at_];
+      if (c == '{') {
+        interval();
+      } else if (c == '(') {
+        groups_.push_back(out_.size());
+        group();
+      } else if (c == ')') {
+        atom_ = groups_.empty() ? 0 : groups_.back();
+        if (!groups_.empty()) groups_.pop_back();
+        copy();
+      } else if (c == '?' || c == '*' || c == '+') {
+        copy();
+      } else {
+        atom_ = out_.size();
+        if (c == '\\')
           escape(/*in_class=*/false);
-          break;
-        case '[':
+        else if (c == '[')
           bracket();
-          break;
-        case '(':
-          group();
-          break;
-        case '{':
-          interval();
-          break;
-        default:
+        else
           copy();
       }
     }
@@ -232,6 +237,7 @@ class Translator {
     }
     if (end >= in_.size()) unsupported(in_.substr(at_));
     out_ += "(?" + flags + in_[end];
+    if (in_[end] == ')') groups_.pop_back();
     at_ = end + 1;
   }
 
@@ -256,7 +262,8 @@ class Translator {
     at_ = end + 1;
     if (ahead("?") && !range) unsupported("{n}?");
     if (ahead("+")) {  // not possessive in Ruby's syntax: repeats the repetition
-      out_ += "{1,}";
+      out_.insert(atom_, "(?:");
+      out_ += ")+";
       ++at_;
     }
   }
@@ -265,6 +272,8 @@ class Translator {
   const std::string& where_;
   size_t at_ = 0;
   std::string out_;
+  size_t atom_ = 0;             // where, in out_, begins what a quantifier would repeat
+  std::vector<size_t> groups_;  // where the open groups begin
 };
 
 }  // namespace

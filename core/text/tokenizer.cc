@@ -56,6 +56,7 @@ struct Tokenizer::Impl {
   void check_ids(const std::vector<int32_t>& ids, const std::string& where) const;
   const AddedToken* added(int32_t id) const;
   std::optional<std::string> token(int32_t id) const;
+  std::optional<std::string> decoder_input(int32_t id) const;
 
   void encode_section(std::string_view section, bool at_start, bool parse_special,
                       PieceCache& cache, std::vector<int32_t>& ids) const;
@@ -67,7 +68,9 @@ struct Tokenizer::Impl {
   PostProcessor post_processor;
   Decoder decoder;
   std::vector<AddedToken> added_tokens;  // by id
-  TokenFinder raw_finder;                // before normalization
+  std::vector<std::string>
+      spellings;           // of each, in the normalized text where it is looked for there
+  TokenFinder raw_finder;  // before normalization
   TokenFinder normalized_finder;
   bool has_normalized_tokens = false;
   int32_t vocab_size = 0;
@@ -107,20 +110,24 @@ Tokenizer::Impl::Impl(const Json& definition, const std::string& where)
 
 void Tokenizer::Impl::read_added_tokens(const Json& list, const std::string& where) {
   if (!list.is_array()) fail(ErrorKind::bad_data, "{}: 'added_tokens' must be an array", where);
-  const int64_t limit =
-      2 * (int64_t{bpe.size()} + static_cast<int64_t>(list.as_array().size())) + 4096;
   std::map<std::string_view, int32_t> by_content;
+  int64_t next = bpe.count();
   for (const Json& entry : list.as_array()) {
     const std::string place = fmt::format("{}: added_tokens[{}]", where, added_tokens.size());
     AddedToken token = AddedToken::from_json(entry, place);
     const std::string* owner = bpe.token(token.id);
     const std::optional<int32_t> other = bpe.id(token.content);
-    if (token.id >= limit)
-      fail(ErrorKind::bad_data, "{}: the id {} is out of range", place, token.id);
     if ((owner && *owner != token.content) || (other && *other != token.id))
       fail(ErrorKind::bad_data, "{}: '{}' has the id {}, but in the vocabulary {}", place,
            token.content, token.id,
            other ? fmt::format("it has {}", *other) : fmt::format("that is '{}'", *owner));
+    if (!other && token.id != next)
+      fail(ErrorKind::bad_data,
+           "{}: '{}' has the id {}, but Hugging Face's tokenizers number what is not in the "
+           "vocabulary from its "
+           "size on, which gives {}",
+           place, token.content, token.id, next);
+    next = std::max<int64_t>(next, int64_t{token.id} + 1);
     added_tokens.push_back(std::move(token));
   }
   std::sort(added_tokens.begin(), added_tokens.end(),
@@ -131,10 +138,8 @@ void Tokenizer::Impl::read_added_tokens(const Json& list, const std::string& whe
     if (!new_content || (i > 0 && added_tokens[i - 1].id == token.id))
       fail(ErrorKind::bad_data, "{}: added_tokens: the id {} or the token '{}' is there twice",
            where, token.id, token.content);
-    if (token.normalized)
-      normalized_finder.add(normalizer.apply(token.content), &token);
-    else
-      raw_finder.add(token.content, &token);
+    spellings.push_back(token.normalized ? normalizer.apply(token.content) : token.content);
+    (token.normalized ? normalized_finder : raw_finder).add(spellings.back(), &token);
     has_normalized_tokens |= token.normalized;
   }
 }
@@ -156,6 +161,11 @@ std::optional<std::string> Tokenizer::Impl::token(int32_t id) const {
   if (const AddedToken* token = added(id)) return token->content;
   const std::string* token = bpe.token(id);
   return token ? std::optional<std::string>(*token) : std::nullopt;
+}
+
+std::optional<std::string> Tokenizer::Impl::decoder_input(int32_t id) const {
+  const AddedToken* token = added(id);
+  return token ? spellings[static_cast<size_t>(token - added_tokens.data())] : this->token(id);
 }
 
 // A stretch of the input between added tokens that are not normalized.
@@ -227,7 +237,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) c
   for (const int32_t id : ids) {
     if (id < 0) fail(ErrorKind::bad_data, "decode: {} is not a token id", id);
     if (skip_special && is_special(id)) continue;
-    if (auto token = impl_->token(id)) text += decoding.push(std::move(*token));
+    if (auto token = impl_->decoder_input(id)) text += decoding.push(std::move(*token));
   }
   return text + decoding.finish();
 }
@@ -290,7 +300,7 @@ std::string StreamDecoder::push(int32_t id) {
   if (id < 0) fail(ErrorKind::bad_data, "decode: {} is not a token id", id);
   const Tokenizer& tokenizer = state_->tokenizer;
   if (state_->skip_special && tokenizer.is_special(id)) return {};
-  auto token = tokenizer.token_of(id);
+  auto token = tokenizer.impl_->decoder_input(id);
   return token ? state_->decoding.push(std::move(*token)) : std::string();
 }
 

@@ -48,7 +48,10 @@ TEST(Units, ExactFormatsReadBack) {
     EXPECT_EQ(parse_bytes(format_exact(Bytes{n}))->count, n) << format_exact(Bytes{n});
   for (double s : {0.0, 0.1, 45.0, 1800.0, 5400.0, 86400.0, 90.5})
     EXPECT_EQ(parse_duration(format_exact(Duration{s}))->seconds, s);
-  EXPECT_EQ(format_exact(0.1), "0.1");
+  for (double x : {0.1, 3e-4, 1e-8, 1.5e300, -2.0, 1e-300, 123456.789})
+    EXPECT_EQ(parse_number(format_exact(x)), x) << format_exact(x);
+  EXPECT_EQ(format_exact(3e-4), "0.0003");
+  EXPECT_EQ(format_exact(1e-8), "1e-8");
 }
 
 TEST(Units, PeopleReadRoundedValues) {

@@ -1,0 +1,64 @@
+// A model in memory with all that belongs to it: what every recipe starts from.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "checkpoint/model_files.h"
+#include "checkpoint/native_checkpoint.h"
+#include "checkpoint/peft.h"
+#include "core/models/decoder.h"
+#include "core/nn/lora_config.h"
+#include "parallel/units.h"
+#include "recipes/train_config.h"
+
+namespace weft::recipes {
+
+struct Model {
+  std::string path;  // of the base: a Hugging Face folder or a .gguf file
+  checkpoint::ModelDescription description;
+  std::unique_ptr<checkpoint::WeightSource> weights;  // of the base; null: it started at random
+  std::optional<checkpoint::PeftConfig> peft;         // adapters that it carries
+  models::DecoderConfig config;
+  std::unique_ptr<models::Decoder> decoder;
+  std::unique_ptr<parallel::Units> units;
+
+  models::UnitHooks hooks() const;  // gather, release and reduce of `units`
+  text::SpecialIds special_ids() const;
+  int64_t trainable_parameters() const;
+  int64_t total_parameters() const;
+};
+
+struct ModelOptions {
+  std::string path;         // the base's files; empty: `config_path` and random weights
+  std::string config_path;  // config.json of a model that starts from random weights
+  std::string tokenizer;    // folder, .gguf or tokenizer.json; empty: the model's own
+  std::string adapter;      // PEFT folder; empty: none
+  const nn::LoraConfig* lora = nullptr;  // give it fresh adapters (excludes `adapter`)
+  DType dtype = DType::f32;
+  uint64_t seed = 0;  // of random values
+  parallel::UnitsOptions units;
+  std::shared_ptr<parallel::Communicator> data;  // the data-parallel group; null: alone
+};
+
+// Builds the blueprint, runs the passes, takes memory and fills it: from the files, then from the
+// adapter, the rest by each parameter's initial value. Shapes are checked before memory is taken.
+Model load_model(const ModelOptions& options);
+
+// A model to evaluate, generate with or export, from whatever the path is: a model folder, a .gguf,
+// a run folder or one of its checkpoints (its trained values over its base). No gradients. `step`:
+// "" or "last", "best", or a number; of run folders only.
+Model load_for_inference(const std::string& path, const std::string& adapter, Precision precision,
+                         const std::string& step = "");
+// The resolved config of the run that `path` is a part of; nullopt for plain model files.
+std::optional<Json> run_config_of(const std::string& path);
+
+// bf16 where the processor multiplies it natively, else f32.
+DType dtype_of(Precision precision);
+
+// Fingerprint of the base's weights (32 hex digits): its names, shapes and bytes.
+std::string weights_hash(const checkpoint::WeightSource& weights);
+
+}  // namespace weft::recipes

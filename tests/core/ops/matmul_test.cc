@@ -1,0 +1,193 @@
+#include "core/ops/matmul.h"
+
+#include <thread>
+
+#include "core/base/cpu_features.h"
+#include "core/base/threads.h"
+#include "tests/support/tensors.h"
+
+namespace weft::ops {
+namespace {
+
+struct Case {
+  DType in;
+  DType out;
+  VectorIsa isa;  // avx2: bf16 products by conversion, everywhere
+};
+std::string name_of_case(const testing::TestParamInfo<Case>& info) {
+  return fmt::format("{}_to_{}_{}", name_of(info.param.in), name_of(info.param.out),
+                     name_of(info.param.isa));
+}
+
+class Matmul : public testing::TestWithParam<Case> {
+ protected:
+  Matmul() { set_vector_isa_limit(GetParam().isa); }
+  ~Matmul() override { set_vector_isa_limit(VectorIsa::avx512); }
+
+  // Storage of a matrix with `extra` unused elements at the end of each line, in either order.
+  struct Operand {
+    Tensor storage;
+    Matrix view;
+  };
+  static Operand operand(int64_t rows, int64_t cols, bool transposed, int64_t extra, DType dtype,
+                         uint32_t seed) {
+    const int64_t lines = transposed ? cols : rows, length = transposed ? rows : cols;
+    Operand o{test::random_tensor({lines, length + extra}, dtype, seed), {}};
+    o.view = Matrix(o.storage).columns(0, length);
+    if (transposed) o.view = o.view.transposed();
+    return o;
+  }
+
+  static double element(const Matrix& m, int64_t i, int64_t j) {
+    const int64_t at = i * m.row_stride + j * m.col_stride;
+    if (m.dtype == DType::f32) return static_cast<const float*>(m.data)[at];
+    return static_cast<float>(static_cast<const bf16*>(m.data)[at]);
+  }
+
+  // The whole storage of c as it should be afterwards; what lies between its rows stays.
+  static std::vector<double> reference(const Matrix& a, const Matrix& b, const Operand& c,
+                                       const MatmulOptions& options) {
+    std::vector<double> want = test::to_doubles(c.storage);
+    for (int64_t i = 0; i < c.view.rows; ++i)
+      for (int64_t j = 0; j < c.view.cols; ++j) {
+        double sum = 0;
+        for (int64_t k = 0; k < a.cols; ++k) sum += element(a, i, k) * element(b, k, j);
+        double& slot = want[static_cast<size_t>(i * c.view.row_stride + j)];
+        slot = options.alpha * sum + (options.accumulate ? slot : 0.0);
+      }
+    return want;
+  }
+
+  double tolerance() const { return GetParam().out == DType::f32 ? 2e-6 : 4e-3; }
+
+  void check(int64_t M, int64_t N, int64_t K, bool ta, bool tb, int64_t extra,
+             const MatmulOptions& options) {
+    const Operand a = operand(M, K, ta, extra, GetParam().in, 1);
+    const Operand b = operand(K, N, tb, extra, GetParam().in, 2);
+    const Operand c = operand(M, N, false, extra, GetParam().out, 3);
+    const std::vector<double> want = reference(a.view, b.view, c, options);
+    matmul(a.view, b.view, c.view, options);
+    test::expect_close(c.storage, want, tolerance(),
+                       fmt::format("M {} N {} K {} ta {} tb {} extra {} alpha {} acc {}", M, N, K,
+                                   ta, tb, extra, options.alpha, options.accumulate));
+  }
+};
+
+TEST_P(Matmul, EqualsPlainLoopsForEveryLayoutAndRaggedShape) {
+  for (int64_t M : {1, 3, 4, 5, 8, 9, 31, 257})
+    for (int64_t N : {1, 16, 33, 257})
+      for (int64_t K : {1, 16, 31, 200})
+        for (int layout = 0; layout < 4; ++layout) check(M, N, K, layout & 1, layout & 2, 0, {});
+}
+
+TEST_P(Matmul, ScalesAndAccumulates) {
+  for (int64_t M : {1, 2, 33})
+    for (int64_t N : {5, 64})
+      for (int layout = 0; layout < 4; ++layout)
+        for (float alpha : {1.0f, -0.5f})
+          for (bool accumulate : {false, true})
+            check(M, N, 40, layout & 1, layout & 2, 0, {alpha, accumulate});
+}
+
+TEST_P(Matmul, WorksOnColumnRangesAndLeavesTheRestAlone) {
+  for (int64_t M : {1, 6, 33, 300})
+    for (int64_t N : {1, 7, 64})
+      for (int layout = 0; layout < 4; ++layout)
+        for (int64_t K : {1, 48}) check(M, N, K, layout & 1, layout & 2, 5, {1.0f, true});
+}
+
+TEST_P(Matmul, SumsMoreThanABlockOfRowsColumnsAndDepth) {
+  check(300, 600, 1100, false, true, 0, {});
+  check(300, 600, 1100, true, false, 3, {0.25f, true});
+}
+
+TEST_P(Matmul, LongNarrowResultsEqualPlainLoops) {
+  for (bool accumulate : {false, true}) check(576, 16, 100, true, false, 2, {2.0f, accumulate});
+}
+
+TEST_P(Matmul, EmptySizesGiveZerosOrNothing) {
+  check(0, 5, 3, false, false, 0, {});
+  check(5, 0, 3, false, false, 0, {});
+  check(5, 3, 0, false, false, 1, {});
+  check(5, 3, 0, false, false, 1, {1.0f, true});
+}
+
+TEST_P(Matmul, TheSameCallGivesTheSameBits) {
+  for (int64_t M : {1, 4, 100}) {
+    const Operand a = operand(M, 300, false, 0, GetParam().in, 1);
+    const Operand b = operand(300, 500, true, 0, GetParam().in, 2);
+    const Operand first = operand(M, 500, false, 0, GetParam().out, 3);
+    const Operand again = operand(M, 500, false, 0, GetParam().out, 3);
+    matmul(a.view, b.view, first.view, {1.0f, true});
+    matmul(a.view, b.view, again.view, {1.0f, true});
+    EXPECT_TRUE(test::same_bytes(first.storage, again.storage)) << "M " << M;
+  }
+}
+
+TEST_P(Matmul, ThreadsThatMultiplyAtOnceDoNotDisturbEachOther) {
+  const Operand a = operand(70, 90, false, 0, GetParam().in, 1);
+  const Operand b = operand(90, 110, true, 0, GetParam().in, 2);
+  const Operand want = operand(70, 110, false, 0, GetParam().out, 3);
+  set_num_threads(1);
+  matmul(a.view, b.view, want.view);
+  std::vector<Operand> got;
+  for (int t = 0; t < 4; ++t) got.push_back(operand(70, 110, false, 0, GetParam().out, 4));
+  std::vector<std::thread> threads;
+  for (const Operand& c : got)
+    threads.emplace_back([&, view = c.view] {
+      set_num_threads(1);
+      for (int i = 0; i < 50; ++i) matmul(a.view, b.view, view);
+    });
+  for (std::thread& t : threads) t.join();
+  set_num_threads(2);
+  for (const Operand& c : got) EXPECT_TRUE(test::same_bytes(c.storage, want.storage));
+}
+
+TEST_P(Matmul, NanAndInfinityReachTheResult) {
+  for (int64_t M : {1, 8}) {
+    const Operand a = operand(M, 40, false, 0, GetParam().in, 1);
+    const Operand b = operand(40, 8, true, 0, GetParam().in, 2);
+    const Operand c = operand(M, 8, false, 0, GetParam().out, 3);
+    if (GetParam().in == DType::f32)
+      a.storage.data<float>()[3] = NAN;
+    else
+      a.storage.data<bf16>()[3] = bf16(NAN);
+    matmul(a.view, b.view, c.view);
+    for (int64_t j = 0; j < 8; ++j) EXPECT_TRUE(std::isnan(element(c.view, 0, j)));
+  }
+}
+
+TEST_P(Matmul, RefusesShapesAndDTypesThatDoNotFit) {
+  const Operand a = operand(4, 6, false, 0, GetParam().in, 1);
+  const Operand b = operand(6, 5, false, 0, GetParam().in, 2);
+  const Operand c = operand(4, 5, false, 0, GetParam().out, 3);
+  EXPECT_THROW(matmul(a.view, a.view, c.view), Error);
+  EXPECT_THROW(matmul(a.view, b.view, b.view), Error);
+  EXPECT_THROW(matmul(a.view, b.view, operand(4, 5, true, 0, GetParam().out, 3).view), Error);
+  const Tensor whole = Tensor::zeros({6, 5}, DType::i32);
+  EXPECT_THROW(matmul(a.view, whole, c.view), Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, Matmul,
+                         testing::Values(Case{DType::f32, DType::f32, VectorIsa::avx512},
+                                         Case{DType::bf16, DType::bf16, VectorIsa::avx512},
+                                         Case{DType::bf16, DType::f32, VectorIsa::avx512},
+                                         Case{DType::f32, DType::f32, VectorIsa::avx2},
+                                         Case{DType::bf16, DType::bf16, VectorIsa::avx2},
+                                         Case{DType::bf16, DType::f32, VectorIsa::baseline}),
+                         name_of_case);
+
+TEST(Matrix, ViewsAreColumnAndRowRangesOfTheSameMemory) {
+  const Tensor t = test::random_tensor({4, 6}, DType::bf16, 1);
+  const Matrix m = Matrix(t).columns(2, 5).row_range(1, 3).transposed();
+  EXPECT_EQ(m.rows, 3);
+  EXPECT_EQ(m.cols, 2);
+  EXPECT_EQ(m.data, t.data<bf16>() + 1 * 6 + 2);
+  EXPECT_EQ(m.row_stride, 1);
+  EXPECT_EQ(m.col_stride, 6);
+  EXPECT_THROW(columns(t, 3, 7), Error);
+  EXPECT_THROW(Matrix(t).row_range(2, 1), Error);
+}
+
+}  // namespace
+}  // namespace weft::ops

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Installs what tests need, builds, and runs the tests.
+#
+#   tests/run.sh                     the quick ones (at most 25 minutes on 2 cores from nothing)
+#   tests/run.sh --all               also the slow ones and those that compare with PyTorch
+#   tests/run.sh --preset asan       in another build (cpu, cuda, asan, tsan)
+#   tests/run.sh --filter REGEX      only tests whose name matches
+#   tests/run.sh --no-install        use what is there
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+preset=cpu all=0 install=1 filter=.
+while [ $# -gt 0 ]; do
+  case $1 in
+    --all) all=1 ;;
+    --no-install) install=0 ;;
+    --preset) preset=${2:?--preset needs a name}; shift ;;
+    --filter) filter=${2:?--filter needs a regular expression}; shift ;;
+    -h|--help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "tests/run.sh: unknown option '$1' (see --help)" >&2; exit 64 ;;
+  esac
+  shift
+done
+
+say() { printf '\n== %s (%d min %02d s)\n' "$1" $((SECONDS / 60)) $((SECONDS % 60)); }
+folder=build
+[ "$preset" = cpu ] || folder=build-$preset
+jobs=$(nproc)
+
+if [ $install = 1 ]; then
+  say "packages"
+  launch/install_deps.sh build quickstart tests
+fi
+
+say "build: preset $preset, $jobs jobs"
+cmake --preset "$preset" >"/tmp/weft-configure-$$.log" 2>&1 ||
+  { cat "/tmp/weft-configure-$$.log"; rm -f "/tmp/weft-configure-$$.log"; exit 1; }
+rm -f "/tmp/weft-configure-$$.log"
+cmake --build "$folder" -j "$jobs"
+
+if [ $all = 1 ]; then
+  say "PyTorch and its friends, into $folder/venv"
+  if [ ! -e "$folder/venv/complete" ]; then
+    python3 -m venv "$folder/venv"
+    "$folder/venv/bin/pip" install -q --upgrade pip
+    "$folder/venv/bin/pip" install -q -r tests/requirements.txt
+    touch "$folder/venv/complete"
+  fi
+fi
+
+# mpirun as root and with more ranks than cores, as containers and small machines need it; time to
+# commit a checkpoint when it is told to end.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_odls_base_sigkill_timeout=5
+export WEFT_PYTHON=$PWD/$folder/venv/bin/python
+
+say "tests"
+labels=(-LE 'slow|torch')
+[ $all = 1 ] && labels=()
+status=0
+ctest --test-dir "$folder" "${labels[@]}" -R "$filter" -j "$jobs" --output-on-failure \
+  --no-tests=error --progress || status=$?
+say "$([ $status = 0 ] && echo 'all passed' || echo 'there are failures')"
+exit $status
