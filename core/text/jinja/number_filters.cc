@@ -86,7 +86,8 @@ Value round(Evaluator&, const Value& input, const Arguments& arguments) {
     template_error("round: the method must be common, ceil or floor");
   const double scale = std::pow(10.0, static_cast<double>(precision));
   if (!std::isfinite(*number)) template_error("round of a number that is not finite");
-  return (method == "ceil" ? std::ceil(*number * scale) : std::floor(*number * scale)) / scale;
+  const double whole = method == "ceil" ? std::ceil(*number * scale) : std::floor(*number * scale);
+  return (whole + 0.0) / scale;  // Python goes through an integer, which has no -0
 }
 
 Value length(Evaluator& evaluator, const Value& input, const Arguments& arguments) {

@@ -59,7 +59,7 @@ inline std::string difference(const jinja::Rendering& ours, const Json& expected
   for (const jinja::Span& span : ours.generated)
     spans.push_back(Json::Array{Json(span.begin), Json(span.end)});
   const Json* wanted = expected.find("generated");
-  if (wanted && !(*wanted == Json(spans)))
+  if (wanted && !wanted->is_null() && !(*wanted == Json(spans)))
     return "spans: we give " + Json(spans).dump() + ", Python gives " + wanted->dump();
   return "";
 }
