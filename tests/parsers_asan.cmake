@@ -10,10 +10,10 @@ if(NOT WEFT_PARSERS_ASAN)
   return()
 endif()
 
-file(GLOB parser_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/core/base/*.cc
+file(GLOB_RECURSE parser_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/core/base/*.cc
   ${CMAKE_SOURCE_DIR}/core/text/*.cc ${CMAKE_SOURCE_DIR}/checkpoint/gguf*.cc
   ${CMAKE_SOURCE_DIR}/checkpoint/safetensors*.cc ${CMAKE_SOURCE_DIR}/checkpoint/mapped_file.cc)
-file(GLOB parser_tests CONFIGURE_DEPENDS core/base/*_test.cc core/text/*_test.cc
+file(GLOB_RECURSE parser_tests CONFIGURE_DEPENDS core/base/*_test.cc core/text/*_test.cc
   checkpoint/gguf*_test.cc checkpoint/safetensors*_test.cc checkpoint/mutation*_test.cc)
 
 add_library(weft_parsers_asan STATIC ${parser_sources})
