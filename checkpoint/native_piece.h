@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/tensor/tensor.h"
-#include "parallel/boxes.h"
+#include "parallel/box.h"
 
 namespace weft::checkpoint {
 

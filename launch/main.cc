@@ -1,8 +1,11 @@
 #include <iostream>
 
+#include "core/telemetry/progress.h"
 #include "launch/cli.h"
 #include "launch/report.h"
 #include "launch/signals.h"
+#include "launch/terminal.h"
+#include "parallel/world.h"
 
 namespace {
 
@@ -16,6 +19,7 @@ weft::launch::Verbs real_verbs() {
   verbs.inspect = recipes::run_inspect;
   verbs.data = recipes::run_data;
   verbs.tokenize = [](const recipes::TokenizeOptions& options) {
+    std::ios::sync_with_stdio(false);
     recipes::run_tokenize(options, std::cin, std::cout);
   };
   verbs.make_world = weft::parallel::make_world;
@@ -25,12 +29,14 @@ weft::launch::Verbs real_verbs() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  weft::launch::install_signal_handlers();
+  weft::launch::ignore_write_signals();
   weft::launch::Process process;
   int threads = 1;
   try {
     process = weft::launch::find_process(weft::launch::read_environment);
     threads = weft::launch::take_share_of_host(process);
+    weft::telemetry::set_terminal(
+        weft::launch::find_terminal(process, weft::launch::read_environment));
   } catch (...) {
     return report(weft::launch::describe(std::current_exception()), nullptr, process);
   }

@@ -17,7 +17,7 @@ void TrainConfig::visit(ConfigVisitor& v) {
           "of weights and activations (bf16 keeps fp32 masters); `auto`: bf16 where the machine "
           "multiplies it natively, else fp32");
   v.field("gradient_dtype", gradient_dtype, kPrecisionNames,
-          "of accumulated gradients; `auto`: fp32");
+          "of accumulated gradients; `auto`: fp32 unless one micro-batch is a step");
   v.field("threads", threads, "threads a rank; `auto`: its share of the host's cores")
       .at_least(1)
       .word_for("auto", 0)
@@ -30,6 +30,9 @@ void TrainConfig::visit(ConfigVisitor& v) {
   v.field("max_steps", max_steps, "optimizer steps; 0: as `epochs` says").at_least(0).may_change();
   v.field("epochs", epochs, "passes over the data (1 when max_steps is not given either)")
       .at_least(0)
+      .may_change();
+  v.field("max_time", max_time,
+          "end the run after so much time (\"5min\"), resumed parts together; 0: no limit")
       .may_change();
   v.field("lr", lr, "peak learning rate").above(0);
   v.field("min_lr_ratio", min_lr_ratio, "the schedule ends at lr times this").between(0, 1);

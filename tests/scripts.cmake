@@ -24,3 +24,4 @@ foreach(script ${scripts})
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 3600 LABELS "${labels}"
     ENVIRONMENT "WEFT_BINARY=${CMAKE_BINARY_DIR}/weft;WEFT_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
 endforeach()
+include(parallel/mpi/tests.cmake)

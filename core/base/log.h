@@ -4,6 +4,7 @@
 
 #include <fmt/core.h>
 
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -16,6 +17,9 @@ enum class Level { debug, info, warn, error };
 void configure(Level level, int rank, int num_ranks);
 
 void write(Level level, const std::string& message);
+
+// Called before a line is written, e.g. to clear a live line; empty: nothing is.
+void set_before_line(std::function<void()> hook);
 
 template <class... Args>
 void debug(fmt::format_string<Args...> format, Args&&... args) {

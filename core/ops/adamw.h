@@ -6,11 +6,11 @@
 namespace weft::ops {
 
 struct AdamwHyper {
-  float lr = 0;
-  float beta1 = 0.9f;
-  float beta2 = 0.999f;
-  float eps = 1e-8f;
-  float weight_decay = 0;  // decoupled: w -= lr * weight_decay * w
+  double lr = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0;  // decoupled: w -= lr * weight_decay * w
   int64_t step = 1;  // 1 in the first update; bias corrections are computed in f64 on the host
 };
 

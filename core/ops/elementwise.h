@@ -36,8 +36,8 @@ void column_dot(const Matrix& a_TN, const Matrix& b_TN,
 void sum(const Tensor& x, const Tensor& out);
 void sum_squares(const Tensor& x, const Tensor& out);
 
-// x[i] = mean + std * normal of global index g = first_index + i: the value of an element depends on
-// (seed, name, g) only. Philox keyed by mix(seed, hash_name(name)), counter (g / 4, low and high
+// x[i] = mean + std * normal of global index g = first_index + i: the value of an element depends
+// on (seed, name, g) only. Philox keyed by mix(seed, hash_name(name)), counter (g / 4, low and high
 // half); draws (0, 1) give elements 0, 1 of the four by Box-Muller in f32, draws (2, 3) the others.
 struct NormalFill {
   uint64_t seed = 0;
@@ -63,11 +63,13 @@ void add(const Tensor& a, const Tensor& b, const Tensor& y);
 void axpy(float alpha, const Tensor& x, const Tensor& y);
 void scale_in_place(const Tensor& x, float factor);
 void cast(const Tensor& src, const Tensor& dst);
-void add_bias(const Tensor& y, const Tensor& bias);
-void bias_backward(const Tensor& dy, const Tensor& dbias);
+void divide(const Tensor& a, const Tensor& b, const Tensor& y);
+void copy(const Matrix& src, const Matrix& dst);
+void add_bias(const Matrix& y, const Tensor& bias);
+void bias_backward(const Matrix& dy, const Tensor& dbias);
+void scale_columns(const Matrix& y, const Tensor& factor);
+void column_dot(const Matrix& a, const Matrix& b, const Tensor& out);
 void row_norms(const Tensor& w, const Tensor& norms);
-void scale_columns(const Tensor& y, const Tensor& factor);
-void column_dot(const Tensor& a, const Tensor& b, const Tensor& out);
 void sum(const Tensor& x, const Tensor& out);
 void sum_squares(const Tensor& x, const Tensor& out);
 void fill_normal(const Tensor& x, const NormalFill& fill);
@@ -79,11 +81,13 @@ void add(const Tensor& a, const Tensor& b, const Tensor& y);
 void axpy(float alpha, const Tensor& x, const Tensor& y);
 void scale_in_place(const Tensor& x, float factor);
 void cast(const Tensor& src, const Tensor& dst);
-void add_bias(const Tensor& y, const Tensor& bias);
-void bias_backward(const Tensor& dy, const Tensor& dbias);
+void divide(const Tensor& a, const Tensor& b, const Tensor& y);
+void copy(const Matrix& src, const Matrix& dst);
+void add_bias(const Matrix& y, const Tensor& bias);
+void bias_backward(const Matrix& dy, const Tensor& dbias);
+void scale_columns(const Matrix& y, const Tensor& factor);
+void column_dot(const Matrix& a, const Matrix& b, const Tensor& out);
 void row_norms(const Tensor& w, const Tensor& norms);
-void scale_columns(const Tensor& y, const Tensor& factor);
-void column_dot(const Tensor& a, const Tensor& b, const Tensor& out);
 void sum(const Tensor& x, const Tensor& out);
 void sum_squares(const Tensor& x, const Tensor& out);
 void fill_normal(const Tensor& x, const NormalFill& fill);

@@ -6,8 +6,8 @@ Tensor rope_table(const Tensor& positions_T, const Tensor& inv_freq) {
   CHECK(positions_T.rank() == 1 && positions_T.dtype() == DType::i32);
   CHECK(inv_freq.rank() == 1 && inv_freq.dtype() == DType::f32);
   CHECK(positions_T.device() == inv_freq.device());
-  const Tensor table = Tensor::empty({positions_T.dim(0), 2 * inv_freq.dim(0)}, DType::f32,
-                                     positions_T.device());
+  const Tensor table =
+      Tensor::empty({positions_T.dim(0), 2 * inv_freq.dim(0)}, DType::f32, positions_T.device());
   auto backend = table.device().is_cpu() ? cpu::rope_table : cuda::rope_table;
   backend(positions_T, inv_freq, table);
   return table;

@@ -1,7 +1,6 @@
-// Telemetry: the trainer says what happened, sinks decide where it goes (a live line on a terminal, plain lines
-// elsewhere, metrics.jsonl in the run folder). Rank 0 writes; the others call the same functions, which do
-// nothing. CONTRACT written by the lead for the trainer (recipes/trainer.cc uses exactly this); the definitions
-// and sinks are the frame's.
+// Telemetry: the trainer says what happened, sinks decide where it goes: a live line on a terminal,
+// plain lines elsewhere, metrics.jsonl in the run folder. Rank 0 writes; the others call the same
+// functions, which do nothing. Nothing here fails a run: a sink that cannot write says so once.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +31,8 @@ class Telemetry {
   Telemetry(const LogConfig& config, const std::string& run_folder, bool writes);
   ~Telemetry();
 
-  // The run (re)starts behind `step`; lines of metrics.jsonl past it, of a run that was cut off, go.
+  // The run (re)starts behind `step`; lines of metrics.jsonl past it, of a run that was cut off,
+  // go.
   void start(int64_t step, int64_t total_steps);
   void step(const StepMetrics& metrics);
   void evaluation(int64_t step, const Json& figures);  // {"loss":..., "accuracy":...}

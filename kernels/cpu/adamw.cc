@@ -14,25 +14,24 @@ struct Update {
   float one_minus_beta1;
   float beta2;
   float one_minus_beta2;
-  float decay;          // 1 - lr * weight_decay
-  float rate;           // lr / (1 - beta1^step)
-  float v_correction;   // 1 / sqrt(1 - beta2^step)
+  float decay;         // 1 - lr * weight_decay
+  float rate;          // lr / (1 - beta1^step)
+  float v_correction;  // 1 / sqrt(1 - beta2^step)
   float eps;
 };
 
 Update update_of(const AdamwHyper& hyper, float grad_factor) {
-  const double beta1 = hyper.beta1;
-  const double beta2 = hyper.beta2;
   const double step = static_cast<double>(hyper.step);
+  const auto f = [](double x) { return static_cast<float>(x); };
   return {.grad_factor = grad_factor,
-          .beta1 = hyper.beta1,
-          .one_minus_beta1 = static_cast<float>(1 - beta1),
-          .beta2 = hyper.beta2,
-          .one_minus_beta2 = static_cast<float>(1 - beta2),
-          .decay = static_cast<float>(1 - static_cast<double>(hyper.lr) * hyper.weight_decay),
-          .rate = static_cast<float>(hyper.lr / (1 - std::pow(beta1, step))),
-          .v_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, step))),
-          .eps = hyper.eps};
+          .beta1 = f(hyper.beta1),
+          .one_minus_beta1 = f(1 - hyper.beta1),
+          .beta2 = f(hyper.beta2),
+          .one_minus_beta2 = f(1 - hyper.beta2),
+          .decay = f(1 - hyper.lr * hyper.weight_decay),
+          .rate = f(hyper.lr / (1 - std::pow(hyper.beta1, step))),
+          .v_correction = f(1 / std::sqrt(1 - std::pow(hyper.beta2, step))),
+          .eps = f(hyper.eps)};
 }
 
 template <class V, class G>
@@ -76,9 +75,8 @@ void adamw(const AdamwArgs& args) {
       V* value = args.value.data<V>();
       const G* grad = args.grad.data<G>();
       parallel_vectorised(args.value.numel(), 1, [&](int64_t begin, int64_t end) {
-        update_range(
-            Range<V, G>{value + begin, weight + begin, grad + begin, m + begin, v + begin}, update,
-            end - begin);
+        update_range(Range<V, G>{value + begin, weight + begin, grad + begin, m + begin, v + begin},
+                     update, end - begin);
       });
     });
   });

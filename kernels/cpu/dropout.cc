@@ -26,8 +26,8 @@ template <class T>
 inline void drop_accumulate(const T* x, const uint32_t* draws, Mask mask, T* y, int64_t n) {
   each(n, [=](int64_t i) {
     const float kept = static_cast<float>(x[i]) * mask.scale;
-    y[i] = static_cast<T>(static_cast<float>(y[i]) +
-                          ((draws[i] >> 8) < mask.threshold ? 0.0f : kept));
+    y[i] =
+        static_cast<T>(static_cast<float>(y[i]) + ((draws[i] >> 8) < mask.threshold ? 0.0f : kept));
   });
 }
 

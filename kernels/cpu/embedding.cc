@@ -40,26 +40,33 @@ void store_row(T* y, const float* sum, int64_t n) {
   each(n, [=](int64_t i) { y[i] = static_cast<T>(sum[i]); });
 }
 
-constexpr int64_t kBlock = 64;  // columns summed at a time, in f32, rounded once
+constexpr int64_t kBlock = 512;  // columns summed at a time, in f32, rounded once
 
-struct SortedTokens {
-  const std::vector<int64_t>& tokens;
-  const int32_t* ids;
+struct TokensOfId {
+  int32_t id;
+  const int64_t* begin;
+  const int64_t* end;
 };
 
-// dtable += dy in columns [begin, begin + n), n <= kBlock, of every row that has tokens.
-template <class X, class G>
-void add_columns(const X* dy, G* dtable, const SortedTokens& sorted, int64_t width, int64_t begin,
-                 int64_t n) {
-  float sum[kBlock];
-  for (size_t i = 0; i < sorted.tokens.size();) {
-    const int32_t id = sorted.ids[sorted.tokens[i]];
-    G* row = dtable + id * width + begin;
-    load_row(sum, row, n);
-    for (; i < sorted.tokens.size() && sorted.ids[sorted.tokens[i]] == id; ++i)
-      add_row(sum, dy + sorted.tokens[i] * width + begin, n);
-    store_row(row, sum, n);
+std::vector<TokensOfId> groups_of(const int32_t* ids, const std::vector<int64_t>& sorted_tokens) {
+  std::vector<TokensOfId> groups;
+  for (const int64_t& token : sorted_tokens) {
+    if (groups.empty() || groups.back().id != ids[token])
+      groups.push_back({ids[token], &token, {}});
+    groups.back().end = &token + 1;
   }
+  return groups;
+}
+
+// row[begin .. begin + n) += dy's rows of these tokens, in order.
+template <class X, class G>
+void add_tokens(const X* dy, G* row, const TokensOfId& group, int64_t width, int64_t begin) {
+  const int64_t n = std::min(kBlock, width - begin);
+  float sum[kBlock];
+  load_row(sum, row + begin, n);
+  for (const int64_t* token = group.begin; token != group.end; ++token)
+    add_row(sum, dy + *token * width + begin, n);
+  store_row(row + begin, sum, n);
 }
 
 }  // namespace
@@ -78,23 +85,26 @@ void embedding(const Tensor& table_VD, const Tensor& ids_T, const Tensor& y_TD) 
                });
 }
 
-// Parallel over columns: each row of dtable takes its tokens in order whatever the thread count.
+// Parallel over ids and blocks of columns: each row of dtable takes its tokens in order whatever
+// the thread count.
 void embedding_backward(const Tensor& dy_TD, const Tensor& ids_T, const Tensor& dtable_VD) {
-  const int64_t num_tokens = dy_TD.dim(0);
   const int64_t width = dy_TD.dim(1);
   check_ids(ids_T, dtable_VD.dim(0));
   const int32_t* ids = ids_T.data<int32_t>();
-  const std::vector<int64_t> tokens = tokens_by_id(ids, num_tokens);
-  const SortedTokens sorted{tokens, ids};
+  const std::vector<int64_t> tokens = tokens_by_id(ids, dy_TD.dim(0));
+  const std::vector<TokensOfId> groups = groups_of(ids, tokens);
+  const int64_t num_blocks = (width + kBlock - 1) / kBlock;
+  const auto num_items = static_cast<int64_t>(groups.size()) * num_blocks;
+  if (num_items == 0) return;
   with_float_type(dy_TD.dtype(), [&](auto x_type) {
     with_float_type(dtable_VD.dtype(), [&](auto g_type) {
       const auto* dy = dy_TD.data<decltype(x_type)>();
       auto* dtable = dtable_VD.data<decltype(g_type)>();
-      const int64_t blocks = (width + kBlock - 1) / kBlock;
-      parallel_vectorised(blocks, num_tokens * kBlock, [&](int64_t begin, int64_t end) {
-        for (int64_t block = begin; block < end; ++block)
-          add_columns(dy, dtable, sorted, width, block * kBlock,
-                      std::min(kBlock, width - block * kBlock));
+      parallel_vectorised(num_items, dy_TD.numel() / num_items, [&](int64_t begin, int64_t end) {
+        for (int64_t item = begin; item < end; ++item) {
+          const TokensOfId& group = groups[static_cast<size_t>(item / num_blocks)];
+          add_tokens(dy, dtable + group.id * width, group, width, item % num_blocks * kBlock);
+        }
       });
     });
   });

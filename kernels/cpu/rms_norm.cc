@@ -137,16 +137,15 @@ void rms_norm_backward(const RmsNormBackwardArgs& args, const Tensor& dx_TD) {
     const auto* weight = args.weight_D.data<decltype(w_type)>();
     const T* dresidual = data_or_null<T>(args.dresidual_TD);
     T* dx = dx_TD.data<T>();
-    sum_rows(args.x_TD.dim(0), width, args.dweight_D,
-             [&](int64_t begin, int64_t end, float* dweight) {
-               for (int64_t t = begin; t < end; ++t) {
-                 const int64_t at = t * width;
-                 if (dweight) add_dweight_row(dy + at, x + at, rstd[t], dweight, width);
-                 const T* dresidual_row = dresidual ? dresidual + at : nullptr;
-                 dx_row(RowBackward<T>{dy + at, x + at, dresidual_row, dx + at}, weight, rstd[t],
-                        width);
-               }
-             });
+    sum_rows(
+        args.x_TD.dim(0), width, args.dweight_D, [&](int64_t begin, int64_t end, float* dweight) {
+          for (int64_t t = begin; t < end; ++t) {
+            const int64_t at = t * width;
+            if (dweight) add_dweight_row(dy + at, x + at, rstd[t], dweight, width);
+            const T* dresidual_row = dresidual ? dresidual + at : nullptr;
+            dx_row(RowBackward<T>{dy + at, x + at, dresidual_row, dx + at}, weight, rstd[t], width);
+          }
+        });
   });
 }
 
@@ -187,8 +186,7 @@ void head_rms_norm_backward(const HeadRmsNormBackwardArgs& args) {
                for (int64_t i = begin; i < end; ++i) {
                  const int64_t head = heads.head_begin + i % heads.num_heads;
                  const int64_t at = i / heads.num_heads * row_width + head * heads.head_dim;
-                 if (dweight)
-                   add_dweight_row(dy + at, x + at, rstd[i], dweight, heads.head_dim);
+                 if (dweight) add_dweight_row(dy + at, x + at, rstd[i], dweight, heads.head_dim);
                  dx_row(RowBackward<T>{dy + at, x + at, nullptr, dy + at}, weight, rstd[i],
                         heads.head_dim);
                }

@@ -65,8 +65,8 @@ void swiglu_backward(const Tensor& dy_TF, const Tensor& gate_up_T2F, const Tenso
       for (int64_t t = begin; t < end; ++t) {
         const T* gate = gate_up + t * 2 * width;
         T* dgate = dgate_up + t * 2 * width;
-        swiglu_backward_row(
-            SwigluRow<T>{dy + t * width, gate, gate + width, dgate, dgate + width}, width);
+        swiglu_backward_row(SwigluRow<T>{dy + t * width, gate, gate + width, dgate, dgate + width},
+                            width);
       }
     });
   });

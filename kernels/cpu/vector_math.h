@@ -2,17 +2,20 @@
 // a table or the C library, so that every machine computes the same bits.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 
 namespace weft::ops::cpu {
 
-// e^x to 2 ulp; 0 and infinity at the ends, NaN stays NaN. Cody & Waite's reduction and Cephes'
-// polynomial on [-ln2/2, ln2/2].
+// e^x to 2 ulp for x in [-87, 87]; outside, what the nearer end has. (Cody & Waite's reduction and
+// Cephes' polynomial on [-ln2/2, ln2/2].) Of a NaN: anything; the callers multiply it by the NaN.
 inline float vector_exp(float x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  x = x < -104.0f ? -104.0f : x;
-  x = x > 89.0f ? 89.0f : x;
+  // Clamped as an integer: a choice between floats makes the compiler compute what follows twice.
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint32_t magnitude = std::min(bits & 0x7fffffffu, std::bit_cast<uint32_t>(87.0f));
+  x = std::bit_cast<float>(magnitude | (bits & 0x80000000u));
   const float shifted = x * 1.44269504088896341f + kRound;
   const float n = shifted - kRound;
   const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
@@ -23,12 +26,9 @@ inline float vector_exp(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = (p * (r * r) + r) + 1.0f;
-  // 2^n in two factors, so that results below the normal range and infinity come out right.
-  const int32_t exponent = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kRound);
-  const int32_t half = exponent >> 1;
-  const float scale_1 = std::bit_cast<float>((half + 127) << 23);
-  const float scale_2 = std::bit_cast<float>((exponent - half + 127) << 23);
-  return p * scale_1 * scale_2;
+  // Times 2^n: the low bits of `shifted` are n, and 2^n p is a normal number.
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(p) +
+                              (std::bit_cast<uint32_t>(shifted) << 23));
 }
 
 // ln x of normal x > 0 to 2 ulp (Cephes).

@@ -1,7 +1,7 @@
-// The light kernels' way to vector code: plain loops that the compiler vectorises, compiled for three
-// instruction sets, chosen at run time. They are compiled without contraction to FMA and sum in 16
-// fixed lanes, so every instruction set gives the same bits. (Kernels that need tiles in registers
-// use kernels/cpu/simd.h.)
+// The light kernels' way to vector code: plain loops that the compiler vectorises, compiled for
+// three instruction sets, chosen at run time. They are compiled without contraction to FMA and sum
+// in 64 fixed lanes, so every instruction set gives the same bits. (Kernels that need tiles in
+// registers use kernels/cpu/simd.h.)
 #pragma once
 
 #include <algorithm>
@@ -48,9 +48,8 @@ template <class Body>
 void parallel_vectorised(int64_t n, int64_t item_elements, const Body& body) {
   constexpr int64_t kElementsWorthAThread = 16384;
   const int64_t grain = kElementsWorthAThread / std::max<int64_t>(item_elements, 1);
-  parallel_for(n, std::max<int64_t>(grain, 1), [&](int64_t begin, int64_t end) {
-    vectorised([&] { body(begin, end); });
-  });
+  parallel_for(n, std::max<int64_t>(grain, 1),
+               [&](int64_t begin, int64_t end) { vectorised([&] { body(begin, end); }); });
 }
 
 // f(i) for i in [0, n); the f(i) are independent, though one may overwrite what it read itself.
@@ -62,17 +61,20 @@ inline void each(int64_t n, const F& f) {
 
 constexpr int kLanes = 16;
 
-// The sum of term(i) for i in [0, n): lane i % 16 adds its terms in order, then halves are added.
+// The sum of term(i) for i in [0, n): lane i % 64 adds its terms in order, then halves are added.
 template <class Float = float, class Term>
 inline Float sum_in_lanes(int64_t n, const Term& term) {
-  Float lane[kLanes] = {};
+  Float lane[4 * kLanes] = {};
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int j = 0; j < kLanes; ++j) lane[j] += term(i + j);
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes)
+    for (int group = 0; group < 4 * kLanes; group += kLanes)
+      for (int j = 0; j < kLanes; ++j) lane[group + j] += term(i + group + j);
   for (int j = 0; i + j < n; ++j) lane[j] += term(i + j);
-  for (int width = kLanes / 2; width > 0; width /= 2)
-    for (int j = 0; j < width; ++j) lane[j] += lane[j + width];
-  return lane[0];
+  for (int j = 0; j < 32; ++j) lane[j] += lane[j + 32];
+  for (int j = 0; j < 16; ++j) lane[j] += lane[j + 16];
+  for (int j = 0; j < 8; ++j) lane[j] += lane[j + 8];
+  for (int j = 0; j < 4; ++j) lane[j] += lane[j + 4];
+  return (lane[0] + lane[2]) + (lane[1] + lane[3]);
 }
 
 // f(T{}) with T the element type of a floating-point dtype that ops compute with.

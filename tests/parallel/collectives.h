@@ -5,7 +5,8 @@
 
 namespace weft::test {
 
-// Every collective with odd, zero and block-crossing lengths and every dtype, against serial sums in rank order.
+// Every collective with odd, zero and block-crossing lengths and every dtype, against serial sums
+// in rank order.
 void check_collectives(parallel::Communicator& group);
 // Groups by color and key, whose calls do not disturb each other.
 void check_split(parallel::Communicator& group);

@@ -1,0 +1,193 @@
+#include "core/data/records.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include "core/base/error.h"
+#include "core/base/rng.h"
+
+namespace weft::data {
+namespace {
+
+constexpr size_t kMaxLineBytes = size_t{64} << 20;
+
+const std::string& text_field(const Json& record, const std::string& field,
+                              const std::string& where) {
+  const Json* value = record.find(field);
+  if (!value) fail(ErrorKind::bad_data, "{}: the record has no field '{}'", where, field);
+  if (!value->is_string())
+    fail(ErrorKind::bad_data, "{}: field '{}' must be text, is {}", where, field,
+         value->dump().substr(0, 40));
+  return value->as_string();
+}
+
+bool has(const Json& record, std::string_view field) {
+  return record.contains(field);
+}
+
+// The first pair of names that the record has; the configured names win.
+std::pair<std::string, std::string> answer_fields(const Json& record, const RecordConfig& config,
+                                                  const std::string& where) {
+  static constexpr std::pair<const char*, const char*> kUsual[] = {{"prompt", "completion"},
+                                                                   {"question", "answer"},
+                                                                   {"prompt", "response"},
+                                                                   {"input", "output"}};
+  for (const auto& [prompt, completion] : kUsual) {
+    const std::string p = config.prompt_field.empty() ? prompt : config.prompt_field;
+    const std::string c = config.completion_field.empty() ? completion : config.completion_field;
+    if (has(record, p) && has(record, c)) return {p, c};
+  }
+  fail(ErrorKind::bad_data,
+       "{}: the record has no prompt and completion ('{}' and '{}'): name them with "
+       "data.prompt_field and data.completion_field",
+       where, config.prompt_field.empty() ? "prompt" : config.prompt_field,
+       config.completion_field.empty() ? "completion" : config.completion_field);
+}
+
+Format format_of(const Json& record, const RecordConfig& config, const std::string& where) {
+  if (config.format != Format::automatic) return config.format;
+  if (has(record, config.messages_field) || has(record, "conversations")) return Format::messages;
+  if (has(record, "instruction") && has(record, "output")) return Format::alpaca;
+  if (has(record, config.text_field) && has(record, config.label_field))
+    return Format::classification;
+  if (has(record, config.text_field)) return Format::text;
+  answer_fields(record, config, where);
+  return Format::prompt_completion;
+}
+
+// Both spellings of conversations to one: role and content.
+Json messages_of(const Json& record, const RecordConfig& config, const std::string& where) {
+  const Json* list = record.find(config.messages_field);
+  if (!list) list = record.find("conversations");
+  if (!list || !list->is_array() || list->as_array().empty())
+    fail(ErrorKind::bad_data, "{}: '{}' must be a list of messages that is not empty", where,
+         config.messages_field);
+  Json::Array messages;
+  for (const Json& message : list->as_array()) {
+    if (!message.is_object()) fail(ErrorKind::bad_data, "{}: a message is not an object", where);
+    Json result = message;
+    if (!has(message, "role")) {
+      std::string from = text_field(message, "from", where);
+      if (from == "human") from = "user";
+      if (from == "gpt") from = "assistant";
+      result = Json();
+      result.set("role", from);
+      result.set("content", text_field(message, "value", where));
+    }
+    const std::string& role = text_field(result, "role", where);
+    if (role != "system" && role != "user" && role != "assistant" && role != "tool")
+      fail(ErrorKind::bad_data, "{}: unknown role '{}' (system, user, assistant, tool are known)",
+           where, role);
+    messages.push_back(std::move(result));
+  }
+  return messages;
+}
+
+Record record_of(const Json& json, const RecordConfig& config, const std::string& where) {
+  if (!json.is_object()) fail(ErrorKind::bad_data, "{}: a record must be a JSON object", where);
+  Record record;
+  record.where = where;
+  record.content_hash = hash_name(json.dump());
+  switch (format_of(json, config, where)) {
+    case Format::automatic:
+      break;
+    case Format::messages:
+      record.kind = Record::Kind::chat;
+      record.messages = messages_of(json, config, where);
+      break;
+    case Format::prompt_completion: {
+      const auto [prompt, completion] = answer_fields(json, config, where);
+      record.kind = Record::Kind::answer;
+      record.prompt = text_field(json, prompt, where);
+      record.completion = text_field(json, completion, where);
+      break;
+    }
+    case Format::alpaca:
+      record.kind = Record::Kind::answer;
+      record.prompt = text_field(json, "instruction", where);
+      if (const Json* input = json.find("input");
+          input && input->is_string() && !input->as_string().empty())
+        record.prompt += "\n\n" + input->as_string();
+      record.completion = text_field(json, "output", where);
+      break;
+    case Format::classification:
+      record.kind = Record::Kind::answer;
+      record.labelled = true;
+      record.completion = text_field(json, config.label_field, where);
+      record.prompt = config.prompt_template.empty()
+                          ? text_field(json, config.text_field, where)
+                          : fill_template(config.prompt_template, json, where);
+      break;
+    case Format::text:
+      record.text = text_field(json, config.text_field, where);
+      break;
+  }
+  return record;
+}
+
+std::string read_file(std::ifstream& in) {
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+}  // namespace
+
+std::string fill_template(const std::string& prompt_template, const Json& record,
+                          const std::string& where) {
+  std::string result;
+  for (size_t i = 0; i < prompt_template.size(); ++i) {
+    const size_t close =
+        prompt_template[i] == '{' ? prompt_template.find('}', i) : std::string::npos;
+    if (close == std::string::npos) {
+      result += prompt_template[i];
+      continue;
+    }
+    const std::string field = prompt_template.substr(i + 1, close - i - 1);
+    if (!has(record, field))
+      fail(ErrorKind::bad_data, "{}: data.prompt_template names '{{{}}}', which the record has not",
+           where, field);
+    result += text_field(record, field, where);
+    i = close;
+  }
+  return result;
+}
+
+void read_records(const std::string& path, const RecordConfig& config,
+                  const std::function<void(Record)>& take) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) fail(ErrorKind::no_input, "{}: cannot be opened: {}", path, std::strerror(errno));
+  int64_t count = 0;
+  if (path.ends_with(".txt")) {
+    Record record;
+    record.text = read_file(in);
+    record.where = path;
+    record.content_hash = hash_name(record.text);
+    if (record.text.empty()) fail(ErrorKind::bad_data, "{}: the file is empty", path);
+    return take(std::move(record));
+  }
+  while (std::isspace(in.peek())) in.get();
+  if (in.peek() == '[') {
+    const Json all = Json::parse(read_file(in), path);
+    for (const Json& json : all.as_array())
+      take(record_of(json, config, fmt::format("{}, record {}", path, ++count)));
+  } else {
+    in.seekg(0);
+    std::string line;
+    for (int64_t number = 1; std::getline(in, line); ++number) {
+      const std::string where = fmt::format("{}:{}", path, number);
+      if (line.size() > kMaxLineBytes)
+        fail(ErrorKind::bad_data, "{}: the line has {} bytes, at most {} are read", where,
+             line.size(), kMaxLineBytes);
+      if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+      take(record_of(Json::parse(line, where), config, where));
+      ++count;
+    }
+    if (in.bad()) fail(ErrorKind::io, "{}: cannot be read: {}", path, std::strerror(errno));
+  }
+  if (count == 0) fail(ErrorKind::bad_data, "{}: the file holds no records", path);
+}
+
+}  // namespace weft::data

@@ -1,0 +1,186 @@
+#include "parallel/units.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/base/error.h"
+#include "core/ops/elementwise.h"
+#include "parallel/boxes.h"
+
+namespace weft::parallel {
+namespace {
+
+MeshSizes data_only(int data) {
+  MeshSizes sizes;
+  sizes.data = data;
+  return sizes;
+}
+
+// Elements of `part` (flat in the global tensor from `first`) by the parameter's Init.
+void fill_part(const nn::Parameter& p, const Tensor& part, uint64_t seed, int64_t first) {
+  switch (p.init.kind) {
+    case nn::Init::Kind::zeros:
+      return ops::fill(part, 0);
+    case nn::Init::Kind::ones:
+      return ops::fill(part, 1);
+    case nn::Init::Kind::normal:
+      return ops::fill_normal(part, {seed, p.name, first, 0, p.init.scale});
+    case nn::Init::Kind::uniform:
+      return ops::fill_uniform(part, {seed, p.name, first, -p.init.scale, p.init.scale});
+  }
+}
+
+}  // namespace
+
+Units::Units(std::vector<nn::Unit> units, std::shared_ptr<Communicator> data,
+             const MeshSizes& sizes, int rank)
+    : table_(std::move(units), sizes), rank_(rank), data_(std::move(data)) {
+  CHECK(data_->size() == sizes.data, "a group of {} for {} data ranks", data_->size(), sizes.data);
+  of_unit_.resize(table_.units().size());
+  for (size_t b = 0; b < table_.buffers().size(); ++b)
+    of_unit_[table_.buffers()[b].unit].push_back(b);
+}
+
+Units::Units(std::vector<nn::Unit> units, const Mesh& mesh)
+    : Units(std::move(units), mesh.group(nn::Axis::data), mesh.sizes(), mesh.rank()) {}
+
+Units::Units(std::vector<nn::Unit> units, std::shared_ptr<Communicator> data)
+    : Units(std::move(units), data, data_only(data->size()), data->rank()) {}
+
+void Units::materialize(const UnitsOptions& options) {
+  memory_.clear();
+  for (const FlatBuffer& buffer : table_.buffers()) {
+    Memory memory;
+    memory.value =
+        Tensor::zeros({buffer.padded}, buffer.dtype, options.device, MemoryTag::parameter);
+    if (buffer.trainable && options.gradients)
+      memory.grad =
+          Tensor::zeros({buffer.padded}, options.f32_gradients ? DType::f32 : buffer.dtype,
+                        options.device, MemoryTag::gradient);
+    for (const FlatEntry& e : buffer.entries) {
+      e.parameter->value = memory.value.flat(e.offset, e.shape);
+      e.parameter->grad = memory.grad.defined() ? memory.grad.flat(e.offset, e.shape) : Tensor();
+    }
+    memory_.push_back(std::move(memory));
+  }
+  begin_step();
+}
+
+void Units::begin_step() {
+  ready_.assign(table_.units().size(), false);
+  next_reduce_ = size() - 1;
+}
+
+void Units::init_random(uint64_t seed) {
+  for (const FlatBuffer& buffer : table_.buffers())
+    for (const FlatEntry& e : buffer.entries) {
+      const nn::Parameter& p = *e.parameter;
+      p.value.zero_();  // the padding too
+      const Box held = partition_box(p, table_.sizes(), rank_);
+      for (const CopyRun& run : copy_runs(whole(p.shape), held))
+        fill_part(p, p.value.flat(run.destination, {run.count}), seed, run.source);
+    }
+}
+
+Tensor Units::shard_of(const FlatBuffer& buffer, const Tensor& flat) const {
+  const int64_t n = table_.shard_numel(buffer);
+  return flat.flat(data_->rank() * n, {n});
+}
+
+void Units::gather(int unit) {
+  for (size_t b : of_unit_[unit]) {
+    memory_[b].publishing.wait();
+    memory_[b].publishing = {};
+  }
+}
+
+void Units::gather_all() {
+  for (int unit = 0; unit < size(); ++unit) gather(unit);
+}
+
+void Units::release(int) {}  // stage 1: values stay
+
+void Units::reduce(int unit) {
+  CHECK(!ready_[unit], "unit {} reduced twice in a step", table_.units()[unit].name);
+  ready_[unit] = true;
+  start_ready();
+}
+
+void Units::start_ready() {
+  const auto has_gradient = [&](size_t b) { return memory_[b].grad.defined(); };
+  for (; next_reduce_ >= 0; --next_reduce_) {
+    const std::vector<size_t>& buffers = of_unit_[next_reduce_];
+    if (!ready_[next_reduce_] && std::any_of(buffers.begin(), buffers.end(), has_gradient)) return;
+    for (size_t b : buffers)
+      if (has_gradient(b))
+        memory_[b].reducing =
+            data_->reduce_scatter(memory_[b].grad, shard_of(table_.buffers()[b], memory_[b].grad),
+                                  table_.units()[next_reduce_].name);
+  }
+}
+
+void Units::finish_reduce() {
+  ready_.assign(ready_.size(), true);
+  start_ready();
+  for (Memory& memory : memory_) {
+    memory.reducing.wait();
+    memory.reducing = {};
+  }
+}
+
+void Units::publish() {
+  for (size_t b = 0; b < memory_.size(); ++b) {
+    const FlatBuffer& buffer = table_.buffers()[b];
+    if (!buffer.trainable) continue;
+    const Tensor& value = memory_[b].value;
+    memory_[b].publishing =
+        data_->all_gather(shard_of(buffer, value), value, table_.units()[buffer.unit].name);
+  }
+}
+
+void Units::zero_gradients() {
+  for (Memory& memory : memory_)
+    if (memory.grad.defined()) memory.grad.zero_();
+  begin_step();
+}
+
+std::vector<nn::Shard> Units::shards() const {
+  std::vector<nn::Shard> shards;
+  for (size_t b = 0; b < memory_.size(); ++b) {
+    const FlatBuffer& buffer = table_.buffers()[b];
+    const Memory& memory = memory_[b];
+    if (!buffer.trainable) continue;
+    shards.push_back({table_.units()[buffer.unit].name, shard_of(buffer, memory.value),
+                      memory.grad.defined() ? shard_of(buffer, memory.grad) : Tensor(),
+                      table_.segments(buffer, data_->rank())});
+  }
+  return shards;
+}
+
+std::vector<nn::StatePiece> Units::value_pieces() const {
+  std::vector<nn::StatePiece> pieces;
+  for (const nn::Shard& shard : shards())
+    for (const nn::Segment& s : shard.segments)
+      pieces.push_back({"value", s, shard.value.flat(s.offset, {s.count})});
+  return pieces;
+}
+
+void Units::check_replicas() {
+  gather_all();
+  std::vector<uint64_t> sums;
+  for (const Memory& memory : memory_)
+    sums.push_back(XXH3_64bits(memory.value.raw(), memory.value.bytes()));
+  const std::string mine(reinterpret_cast<const char*>(sums.data()), sums.size() * sizeof(sums[0]));
+  const std::vector<std::string> all = data_->gather_bytes(mine, "check_replicas");
+  for (size_t b = 0; b < sums.size(); ++b)
+    for (int rank = 1; rank < data_->size(); ++rank) {
+      const size_t at = b * sizeof(sums[0]);
+      if (all[rank].compare(at, sizeof(sums[0]), all[0], at, sizeof(sums[0])) != 0)
+        fail(ErrorKind::internal, "the values of unit {} on data ranks 0 and {} differ",
+             table_.units()[table_.buffers()[b].unit].name, rank);
+    }
+}
+
+}  // namespace weft::parallel

@@ -1,0 +1,149 @@
+#include "core/ops/adamw.h"
+
+#include "tests/support/op_cases.h"
+
+namespace weft::ops {
+namespace {
+
+// torch.optim.AdamW of one element, statement by statement (amsgrad and maximize off), in double.
+struct Reference {
+  double weight = 0, m = 0, v = 0;
+  void step(double grad, const AdamwHyper& h) {
+    weight *= 1 - h.lr * h.weight_decay;
+    m += (grad - m) * (1 - h.beta1);
+    v = v * h.beta2 + (1 - h.beta2) * grad * grad;
+    const double bias_correction1 = 1 - std::pow(h.beta1, static_cast<double>(h.step));
+    const double bias_correction2 = 1 - std::pow(h.beta2, static_cast<double>(h.step));
+    const double denominator = std::sqrt(v) / std::sqrt(bias_correction2) + h.eps;
+    weight -= h.lr / bias_correction1 * m / denominator;
+  }
+};
+
+Tensor control_of(float factor, float go) {
+  return test::from_doubles({factor, go}, {2}, DType::f32);
+}
+
+struct State {
+  Tensor value, master, m, v;
+  State(int64_t n, DType dtype) {
+    const Tensor start = test::random_tensor({n}, DType::f32, 1);
+    m = Tensor::zeros({n}, DType::f32);
+    v = Tensor::zeros({n}, DType::f32);
+    if (dtype == DType::f32) {
+      value = start;
+    } else {
+      master = start;
+      value = test::from_doubles(test::to_doubles(start), {n}, dtype);
+    }
+  }
+  const Tensor& weights() const { return master.defined() ? master : value; }
+  void update(const Tensor& grad, const Tensor& control, const AdamwHyper& hyper) const {
+    adamw({.value = value,
+           .master = master,
+           .grad = grad,
+           .m = m,
+           .v = v,
+           .control = control,
+           .hyper = hyper});
+  }
+};
+
+class Adamw : public test::OpTest {};
+
+TEST_P(Adamw, IsTorchsFormulaOverTwentySteps) {
+  for (DType grad_type : {DType::f32, DType::bf16})
+    for (int64_t n : {0, 1, 31, 33, 1000, 40000}) {
+      const State state(n, dtype());
+      std::vector<Reference> want(static_cast<size_t>(n));
+      for (size_t i = 0; i < want.size(); ++i) want[i].weight = state.weights().data<float>()[i];
+      AdamwHyper hyper{.lr = 3e-3, .beta2 = 0.95, .weight_decay = 0.1};
+      for (hyper.step = 1; hyper.step <= 20; ++hyper.step) {
+        const Tensor grad =
+            test::random_tensor({n}, grad_type, static_cast<uint32_t>(hyper.step), 0.01);
+        state.update(grad, control_of(0.5f, 1), hyper);
+        const std::vector<double> g = test::to_doubles(grad);
+        for (size_t i = 0; i < want.size(); ++i) want[i].step(0.5 * g[i], hyper);
+      }
+      std::vector<double> weights, m, v;
+      for (const Reference& r : want) {
+        weights.push_back(r.weight);
+        m.push_back(r.m * 1e2);
+        v.push_back(r.v * 1e5);
+      }
+      test::expect_close(state.weights(), weights, 3e-7 * 10, "weights");
+      std::vector<double> got_m = test::to_doubles(state.m), got_v = test::to_doubles(state.v);
+      for (double& x : got_m) x *= 1e2;
+      for (double& x : got_v) x *= 1e5;
+      test::expect_close(got_m, m, 1e-6, "m");
+      test::expect_close(got_v, v, 1e-6, "v");
+    }
+}
+
+TEST_P(Adamw, ValueIsTheRoundedMaster) {
+  const State state(1001, dtype());
+  state.update(test::random_tensor({1001}, DType::f32, 2), control_of(1, 1), {.lr = 1e-2});
+  EXPECT_TRUE(test::same_bytes(
+      state.value, test::from_doubles(test::to_doubles(state.weights()), {1001}, dtype())));
+}
+
+TEST_P(Adamw, ANoOpLeavesEveryByte) {
+  const State state(1001, dtype());
+  state.update(test::random_tensor({1001}, DType::f32, 2), control_of(1, 1), {.lr = 1e-2});
+  const Tensor value = state.value.clone(), weights = state.weights().clone();
+  const Tensor m = state.m.clone(), v = state.v.clone();
+  const Tensor grad = test::from_doubles(std::vector<double>(1001, NAN), {1001}, DType::f32);
+  state.update(grad, control_of(NAN, 0), {.lr = 1e-2, .weight_decay = 0.1, .step = 2});
+  EXPECT_TRUE(test::same_bytes(state.value, value));
+  EXPECT_TRUE(test::same_bytes(state.weights(), weights));
+  EXPECT_TRUE(test::same_bytes(state.m, m));
+  EXPECT_TRUE(test::same_bytes(state.v, v));
+}
+
+TEST_P(Adamw, DecayIsDecoupled) {
+  const State state(33, dtype());
+  const std::vector<double> before = test::to_doubles(state.weights());
+  state.update(Tensor::zeros({33}, DType::f32), control_of(1, 1), {.lr = 0.1, .weight_decay = 0.5});
+  std::vector<double> want = before;
+  for (double& w : want) w *= 0.95;
+  test::expect_close(state.weights(), want, 1e-7);
+  EXPECT_EQ(test::to_doubles(state.m), std::vector<double>(33, 0.0));
+}
+
+TEST_P(Adamw, FirstStepIsTheLearningRateWhateverTheGradient) {
+  const State state(3, dtype());
+  const std::vector<double> before = test::to_doubles(state.weights());
+  const Tensor grad = test::from_doubles({1e-3, -5, 1e6}, {3}, DType::f32);
+  state.update(grad, control_of(1, 1), {.lr = 1e-2});
+  const std::vector<double> after = test::to_doubles(state.weights());
+  EXPECT_NEAR(after[0], before[0] - 1e-2, 3e-7);
+  EXPECT_NEAR(after[1], before[1] + 1e-2, 3e-7);
+  EXPECT_NEAR(after[2], before[2] - 1e-2, 3e-7);
+}
+
+TEST_P(Adamw, GivesTheSameBitsEverywhere) {
+  const Tensor grad = test::random_tensor({100003}, DType::f32, 2);
+  test::expect_same_bits_everywhere([&] {
+    const State state(100003, dtype());
+    for (int64_t step = 1; step <= 3; ++step)
+      state.update(grad, control_of(0.7f, 1), {.lr = 1e-3, .weight_decay = 0.1, .step = step});
+    return std::vector<Tensor>{state.value, state.weights(), state.m, state.v};
+  });
+}
+
+INSTANTIATE_OP_TESTS(Adamw);
+
+TEST(AdamwChecks, ABf16ValueNeedsAMaster) {
+  const State state(4, DType::bf16);
+  const Tensor none, grad = Tensor::zeros({4}, DType::f32), control = control_of(1, 1);
+  EXPECT_THROW(adamw({.value = state.value,
+                      .master = none,
+                      .grad = grad,
+                      .m = state.m,
+                      .v = state.v,
+                      .control = control,
+                      .hyper = {}}),
+               Error);
+}
+
+}  // namespace
+}  // namespace weft::ops

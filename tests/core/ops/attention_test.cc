@@ -1,0 +1,303 @@
+#include "core/ops/attention.h"
+
+#include <numeric>
+
+#include "core/base/cpu_features.h"
+#include "core/base/threads.h"
+#include "tests/support/gradient_check.h"
+
+namespace weft::ops {
+namespace {
+
+struct Case {
+  DType dtype;
+  VectorIsa isa;
+};
+std::string name_of_case(const testing::TestParamInfo<Case>& info) {
+  return fmt::format("{}_{}", name_of(info.param.dtype), name_of(info.param.isa));
+}
+
+// q, k and v side by side in rows [Tq or Tkv, ...] with a little unused room, as a fused qkv has.
+struct Problem {
+  AttentionShape shape;
+  std::vector<AttentionDocument> documents;
+  Tensor q, k, v, o, lse;
+  Tensor dout, dq, dk, dv;
+  AttentionArgs args() const {
+    return {view(q), view(k), view(v), view(o), lse, shape, &documents, q.dtype(), {}};
+  }
+  AttentionBackwardArgs backward_args() const {
+    return {args(), view(dout), view(dq), view(dk), view(dv)};
+  }
+  static HeadsView view(const Tensor& t) { return {t.raw(), t.dim(1)}; }
+};
+
+constexpr int64_t kRoom = 3;  // unused elements at the end of every row
+
+Problem make_problem(const AttentionShape& shape, const std::vector<AttentionDocument>& documents,
+                     DType dtype, uint32_t seed = 1) {
+  Problem p{shape, documents, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+  p.shape.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+  int64_t tq = 0, tkv = 0;
+  for (const AttentionDocument& d : documents) {
+    tq = std::max(tq, d.q_begin + d.q_len);
+    tkv = std::max(tkv, d.kv_begin + d.kv_len);
+  }
+  const int64_t q_width = shape.num_heads * shape.head_dim + kRoom;
+  const int64_t kv_width = shape.num_kv_heads * shape.head_dim + kRoom;
+  p.q = test::random_tensor({tq, q_width}, dtype, seed, 2.0);
+  p.k = test::random_tensor({tkv, kv_width}, dtype, seed + 1, 2.0);
+  p.v = test::random_tensor({tkv, kv_width}, dtype, seed + 2);
+  p.dout = test::random_tensor({tq, q_width}, dtype, seed + 3);
+  p.o = Tensor::zeros({tq, q_width}, dtype);
+  p.dq = Tensor::zeros({tq, q_width}, dtype);
+  p.dk = Tensor::zeros({tkv, kv_width}, dtype);
+  p.dv = Tensor::zeros({tkv, kv_width}, dtype);
+  p.lse = Tensor::zeros({tq, shape.num_heads}, DType::f32);
+  return p;
+}
+
+struct Reference {
+  std::vector<double> o, lse, dq, dk, dv;  // laid out as the tensors
+};
+
+// Plain loops in double, a query and a head at a time.
+Reference reference(const Problem& p) {
+  const std::vector<double> q = test::to_doubles(p.q), k = test::to_doubles(p.k);
+  const std::vector<double> v = test::to_doubles(p.v), dout = test::to_doubles(p.dout);
+  Reference r{
+      std::vector<double>(q.size()), std::vector<double>(static_cast<size_t>(p.lse.numel())),
+      std::vector<double>(q.size()), std::vector<double>(k.size()), std::vector<double>(k.size())};
+  const int64_t D = p.shape.head_dim, group = p.shape.num_heads / p.shape.num_kv_heads;
+  for (const AttentionDocument& doc : p.documents)
+    for (int64_t h = 0; h < p.shape.num_heads; ++h)
+      for (int64_t i = 0; i < doc.q_len; ++i) {
+        const int64_t keys = doc.kv_len - doc.q_len + i + 1;
+        const auto at_q = [&](int64_t d) {
+          return static_cast<size_t>((doc.q_begin + i) * p.q.dim(1) + h * D + d);
+        };
+        const auto at_k = [&](int64_t j, int64_t d) {
+          return static_cast<size_t>((doc.kv_begin + j) * p.k.dim(1) + h / group * D + d);
+        };
+        std::vector<double> prob(static_cast<size_t>(keys)), dprob(prob.size());
+        double largest = -1e300, sum = 0, delta = 0;
+        for (int64_t j = 0; j < keys; ++j) {
+          double s = 0;
+          for (int64_t d = 0; d < D; ++d) s += q[at_q(d)] * k[at_k(j, d)];
+          prob[static_cast<size_t>(j)] = s * p.shape.scale;
+          largest = std::max(largest, s * p.shape.scale);
+        }
+        for (double& x : prob) sum += x = std::exp(x - largest);
+        for (double& x : prob) x /= sum;
+        r.lse[static_cast<size_t>((doc.q_begin + i) * p.shape.num_heads + h)] =
+            largest + std::log(sum);
+        for (int64_t j = 0; j < keys; ++j) {
+          const double pj = prob[static_cast<size_t>(j)];
+          for (int64_t d = 0; d < D; ++d) {
+            r.o[at_q(d)] += pj * v[at_k(j, d)];
+            r.dv[at_k(j, d)] += pj * dout[at_q(d)];
+            dprob[static_cast<size_t>(j)] += dout[at_q(d)] * v[at_k(j, d)];
+          }
+          delta += pj * dprob[static_cast<size_t>(j)];
+        }
+        for (int64_t j = 0; j < keys; ++j) {
+          const double ds = prob[static_cast<size_t>(j)] * (dprob[static_cast<size_t>(j)] - delta) *
+                            p.shape.scale;
+          for (int64_t d = 0; d < D; ++d) {
+            r.dq[at_q(d)] += ds * k[at_k(j, d)];
+            r.dk[at_k(j, d)] += ds * q[at_q(d)];
+          }
+        }
+      }
+  return r;
+}
+
+// Documents one after the other, queries and keys in the same rows.
+std::vector<AttentionDocument> packed(const std::vector<int64_t>& lengths) {
+  std::vector<AttentionDocument> documents;
+  int64_t begin = 0;
+  for (int64_t n : lengths) {
+    documents.push_back({begin, n, begin, n});
+    begin += n;
+  }
+  return documents;
+}
+
+class Attention : public testing::TestWithParam<Case> {
+ protected:
+  Attention() { set_vector_isa_limit(GetParam().isa); }
+  ~Attention() override {
+    set_vector_isa_limit(VectorIsa::avx512);
+    set_num_threads(2);
+  }
+  DType dtype() const { return GetParam().dtype; }
+  double tolerance() const { return dtype() == DType::f32 ? 5e-6 : 8e-3; }
+
+  void check(const AttentionShape& shape, const std::vector<AttentionDocument>& documents,
+             bool backward = true) {
+    const Problem p = make_problem(shape, documents, dtype());
+    const Reference want = reference(p);
+    attention(p.args());
+    const std::string what =
+        fmt::format("{} heads, {} kv heads of {}; first document {} of {}", shape.num_heads,
+                    shape.num_kv_heads, shape.head_dim, documents[0].q_len, documents[0].kv_len);
+    test::expect_close(p.o, want.o, tolerance(), "o: " + what);
+    test::expect_close(p.lse, want.lse, 5e-6, "lse: " + what);
+    if (!backward) return;
+    attention_backward(p.backward_args());
+    test::expect_close(p.dq, want.dq, tolerance(), "dq: " + what);
+    test::expect_close(p.dk, want.dk, tolerance(), "dk: " + what);
+    test::expect_close(p.dv, want.dv, tolerance(), "dv: " + what);
+  }
+};
+
+TEST_P(Attention, EqualsPlainLoopsForRaggedLengths) {
+  for (int64_t n : {1, 2, 31, 33, 64, 65, 257}) check({2, 2, 16, 0}, packed({n}));
+}
+
+TEST_P(Attention, EqualsPlainLoopsForEveryHeadDim) {
+  for (int64_t head_dim : {1, 7, 16, 20, 64, 80, 128}) check({2, 1, head_dim, 0}, packed({70}));
+}
+
+TEST_P(Attention, HeadsShareTheirGroupsKeys) {
+  for (int64_t kv_heads : {1, 2, 3, 6}) check({6, kv_heads, 24, 0}, packed({100, 5}));
+}
+
+TEST_P(Attention, LongDocumentsSumTheirPartsOfDq) {
+  check({3, 1, 32, 0}, packed({700}));
+}
+
+TEST_P(Attention, PackedDocumentsEqualPlainLoops) {
+  check({4, 2, 16, 0}, packed({1, 130, 3, 64, 40, 1, 300}));
+}
+
+TEST_P(Attention, ManyKeysBeforeTheQueriesEqualPlainLoops) {
+  check({4, 2, 16, 0}, {{0, 1, 0, 1}, {1, 1, 1, 200}, {2, 5, 201, 133}, {7, 70, 334, 100}}, false);
+  check({3, 1, 16, 0}, {{0, 40, 0, 300}}, true);
+}
+
+TEST_P(Attention, AnotherDocumentChangesNothing) {
+  const auto run = [&](uint32_t other_seed) {
+    Problem p = make_problem({4, 2, 32, 0}, packed({70, 90, 33}), dtype());
+    const Problem other = make_problem({4, 2, 32, 0}, packed({70, 90, 33}), dtype(), other_seed);
+    for (auto [mine, theirs] :
+         {std::pair(p.q, other.q), {p.k, other.k}, {p.v, other.v}, {p.dout, other.dout}}) {
+      mine.rows(0, 70).copy_from(theirs.rows(0, 70));
+      mine.rows(160, 193).copy_from(theirs.rows(160, 193));
+    }
+    attention(p.args());
+    attention_backward(p.backward_args());
+    return p;
+  };
+  const Problem a = run(100), b = run(200);
+  for (auto [x, y] :
+       {std::pair(a.o, b.o), {a.lse, b.lse}, {a.dq, b.dq}, {a.dk, b.dk}, {a.dv, b.dv}})
+    EXPECT_TRUE(test::same_bytes(x.rows(70, 160), y.rows(70, 160)));
+  EXPECT_FALSE(test::same_bytes(a.o, b.o));
+}
+
+TEST_P(Attention, RowsOutsideEveryDocumentAreLeftAlone) {
+  const Problem p = make_problem({2, 1, 16, 0}, {{2, 5, 2, 5}, {9, 4, 9, 4}}, dtype());
+  const Tensor before = test::random_tensor({13, 2 * 16 + kRoom}, dtype(), 9);
+  p.o.copy_from(before);
+  attention(p.args());
+  for (auto [begin, end] : {std::pair(0, 2), {7, 9}})
+    EXPECT_TRUE(test::same_bytes(p.o.rows(begin, end), before.rows(begin, end)));
+}
+
+TEST_P(Attention, DecodingWithACacheEqualsTheWholeAtOnce) {
+  const Problem whole = make_problem({4, 2, 32, 0}, packed({100}), dtype());
+  attention(whole.args());
+  for (int64_t step : {1, 3, 25, 80}) {
+    Problem p = make_problem({4, 2, 32, 0}, packed({100}), dtype());
+    for (int64_t begin = 0; begin < 100; begin += step) {
+      const int64_t n = std::min<int64_t>(step, 100 - begin);
+      p.documents = {{begin, n, 0, begin + n}};
+      attention(p.args());
+    }
+    test::expect_close(p.o, test::to_doubles(whole.o), tolerance(), fmt::format("step {}", step));
+  }
+}
+
+TEST_P(Attention, TheSameBitsOnEveryCallAndThreadCount) {
+  const auto run = [&](int threads) {
+    set_num_threads(threads);
+    const Problem p = make_problem({6, 2, 32, 0}, packed({600, 70, 1}), dtype());
+    attention(p.args());
+    attention_backward(p.backward_args());
+    return p;
+  };
+  const Problem want = run(1);
+  for (int threads : {1, 2, 3}) {
+    const Problem got = run(threads);
+    EXPECT_TRUE(test::same_bytes(got.o, want.o));
+    EXPECT_TRUE(test::same_bytes(got.lse, want.lse));
+    EXPECT_TRUE(test::same_bytes(got.dq, want.dq));
+    EXPECT_TRUE(test::same_bytes(got.dk, want.dk));
+    EXPECT_TRUE(test::same_bytes(got.dv, want.dv));
+  }
+}
+
+TEST_P(Attention, LargeScoresDoNotOverflow) {
+  const Problem p = make_problem({1, 1, 16, 0}, packed({40}), dtype());
+  for (const Tensor& t : {p.q, p.k}) t.copy_from(test::random_tensor(t.shape(), dtype(), 5, 100.0));
+  const Reference want = reference(p);
+  attention(p.args());
+  test::expect_close(p.o, want.o, dtype() == DType::f32 ? 2e-3 : 1e-2, "o");
+}
+
+TEST_P(Attention, NanOfAQueryReachesItsRowAndNoOther) {
+  Problem p = make_problem({1, 1, 16, 0}, packed({100}), dtype());
+  const Tensor nan = test::from_doubles({NAN}, {1}, dtype());
+  p.q.rows(50, 51).flat(0, {1}).copy_from(nan);
+  attention(p.args());
+  const std::vector<double> o = test::to_doubles(p.o);
+  for (int64_t i = 0; i < 100; ++i)
+    EXPECT_EQ(std::isnan(o[static_cast<size_t>(i * p.o.dim(1))]), i == 50) << "row " << i;
+}
+
+TEST_P(Attention, LseIsOptional) {
+  Problem p = make_problem({2, 1, 16, 0}, packed({30}), dtype());
+  attention(p.args());
+  Problem without = make_problem({2, 1, 16, 0}, packed({30}), dtype());
+  without.lse = {};
+  attention(without.args());
+  EXPECT_TRUE(test::same_bytes(p.o, without.o));
+  EXPECT_THROW(attention_backward(without.backward_args()), Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cpu, Attention,
+    testing::Values(Case{DType::f32, VectorIsa::avx512}, Case{DType::bf16, VectorIsa::avx512},
+                    Case{DType::f32, VectorIsa::avx2}, Case{DType::bf16, VectorIsa::avx2},
+                    Case{DType::f32, VectorIsa::baseline}, Case{DType::bf16, VectorIsa::baseline}),
+    name_of_case);
+
+TEST(AttentionGradient, EqualsFiniteDifferences) {
+  const Problem p = make_problem({4, 2, 8, 0}, packed({9, 20}), DType::f32);
+  attention(p.args());
+  attention_backward(p.backward_args());
+  const auto loss = [&] {
+    attention(p.args());
+    return test::weighted_sum(p.o, p.dout);
+  };
+  // The room at the end of rows holds zeros in o, dq, dk and dv.
+  test::expect_gradient(p.q, p.dq, loss, "dq");
+  test::expect_gradient(p.k, p.dk, loss, "dk");
+  test::expect_gradient(p.v, p.dv, loss, "dv");
+}
+
+TEST(AttentionChecks, RefuseWhatCannotBe) {
+  Problem p = make_problem({4, 2, 8, 0}, packed({9}), DType::f32);
+  p.documents = {{0, 9, 0, 8}};
+  EXPECT_THROW(attention(p.args()), Error);
+  p.documents = {{0, 9, 0, 9}};
+  p.shape.num_kv_heads = 3;
+  EXPECT_THROW(attention(p.args()), Error);
+  p.documents.clear();
+  p.shape.num_kv_heads = 2;
+  EXPECT_NO_THROW(attention(p.args()));
+}
+
+}  // namespace
+}  // namespace weft::ops

@@ -1,0 +1,152 @@
+#include "core/ops/elementwise.h"
+
+#include "tests/support/op_cases.h"
+
+namespace weft::ops {
+namespace {
+
+using Doubles = std::vector<double>;
+
+Doubles combine(const Tensor& a, const Tensor& b, double (*f)(double, double)) {
+  Doubles x = test::to_doubles(a);
+  const Doubles y = test::to_doubles(b);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = f(x[i], y[i]);
+  return x;
+}
+
+class Elementwise : public test::OpTest {};
+
+TEST_P(Elementwise, AddAndScaleAndDivideRoundTheF32Result) {
+  for (int64_t n : {0, 1, 31, 33, 257, 40000}) {
+    const Tensor a = test::random_tensor({n}, dtype(), 1), b = test::random_tensor({n}, dtype(), 2);
+    const auto sum = [](double x, double y) -> double {
+      return static_cast<float>(x) + static_cast<float>(y);
+    };
+    EXPECT_TRUE(test::same_bytes(add(a, b), test::from_doubles(combine(a, b, sum), {n}, dtype())));
+    const auto product = [](double x, double) -> double { return static_cast<float>(x) * 0.3f; };
+    const Doubles scaled = combine(a, a, product);
+    scale_in_place(a, 0.3f);
+    EXPECT_TRUE(test::same_bytes(a, test::from_doubles(scaled, {n}, dtype())));
+    const Tensor f = test::random_tensor({n}, DType::f32, 3);
+    const auto quotient = [](double x, double y) { return x / y; };
+    const Tensor ratio = divide(b, f);
+    EXPECT_EQ(ratio.dtype(), DType::f32);
+    test::expect_close(ratio, combine(b, f, quotient), 1e-7);
+  }
+}
+
+TEST_P(Elementwise, AxpyMixesDtypes) {
+  for (DType x_type : {DType::f32, DType::bf16})
+    for (int64_t n : {0, 1, 33, 40000}) {
+      const Tensor x = test::random_tensor({n}, x_type, 1),
+                   y = test::random_tensor({n}, dtype(), 2);
+      const Doubles want = combine(x, y, [](double a, double b) { return b - 1.5 * a; });
+      axpy(-1.5f, x, y);
+      test::expect_close(y, want, tolerance());
+    }
+}
+
+TEST_P(Elementwise, SumsAreExactToF64InAFixedOrder) {
+  for (int64_t n : {0, 1, 31, 65, 16384, 100003}) {
+    const Tensor x = test::random_tensor({n}, dtype(), 1);
+    double sum_want = 0, squares_want = 0;
+    for (double v : test::to_doubles(x)) sum_want += v, squares_want += v * v;
+    const Tensor out = Tensor::empty({1}, DType::f64);
+    sum(x, out);
+    EXPECT_NEAR(*out.data<double>(), sum_want, 1e-10);
+    sum_squares(x, out);
+    EXPECT_NEAR(*out.data<double>(), squares_want, 1e-10 * (1 + squares_want));
+  }
+  const Tensor x = test::random_tensor({100003}, dtype(), 1);
+  test::expect_same_bits_everywhere([&] {
+    const Tensor a = Tensor::empty({1}, DType::f64), b = Tensor::empty({1}, DType::f64);
+    sum(x, a);
+    sum_squares(x, b);
+    return std::vector<Tensor>{a, b};
+  });
+}
+
+TEST_P(Elementwise, SumsPropagateNanAndInfinityFromAnyPlace) {
+  const Tensor out = Tensor::empty({1}, DType::f64);
+  for (size_t at : {0, 63, 64, 16383, 16384, 40000}) {
+    Doubles values(40001, 1.0);
+    values[at] = NAN;
+    sum_squares(test::from_doubles(values, {40001}, dtype()), out);
+    EXPECT_TRUE(std::isnan(*out.data<double>())) << at;
+    values[at] = -INFINITY;
+    const Tensor x = test::from_doubles(values, {40001}, dtype());
+    sum(x, out);
+    EXPECT_EQ(*out.data<double>(), -INFINITY) << at;
+    sum_squares(x, out);
+    EXPECT_EQ(*out.data<double>(), INFINITY) << at;
+  }
+}
+
+TEST_P(Elementwise, SumOfSquaresDoesNotOverflowF32) {
+  const Tensor out = Tensor::empty({1}, DType::f64);
+  sum_squares(test::from_doubles({1e30, 1e30}, {2}, dtype()), out);
+  EXPECT_NEAR(*out.data<double>() / 2e60, 1.0, 0.02);
+}
+
+TEST_P(Elementwise, FillsWithAValue) {
+  for (int64_t n : {0, 1, 100003}) {
+    const Tensor x = Tensor::empty({n}, dtype());
+    fill(x, 0.375f);
+    EXPECT_EQ(test::to_doubles(x), Doubles(static_cast<size_t>(n), 0.375));
+  }
+}
+
+INSTANTIATE_OP_TESTS(Elementwise);
+
+class Cast : public test::OpTest {};
+
+// Floats of every kind: each exponent with mantissas around the ties of 16-bit formats.
+Tensor interesting_floats() {
+  std::vector<uint32_t> bits;
+  for (uint32_t sign : {0u, 0x80000000u})
+    for (uint32_t exponent = 0; exponent < 256; ++exponent)
+      for (uint32_t mantissa :
+           {0u, 1u, 0x0fffu, 0x1000u, 0x1001u, 0x2fffu, 0x3000u, 0x7fffu, 0x8000u, 0x8001u,
+            0x17fffu, 0x18000u, 0x18001u, 0x400000u, 0x7fe000u, 0x7fefffu, 0x7ff000u, 0x7fffffu})
+        bits.push_back(sign | exponent << 23 | mantissa);
+  Tensor x = Tensor::empty({static_cast<int64_t>(bits.size())}, DType::f32);
+  std::memcpy(x.raw(), bits.data(), x.bytes());
+  return x;
+}
+
+TEST_P(Cast, ToSixteenBitsRoundsLikeTheScalarTypes) {
+  const Tensor x = interesting_floats();
+  const Tensor b = cast(x, DType::bf16), h = cast(x, DType::f16);
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    const float value = x.data<float>()[i];
+    EXPECT_EQ(b.data<bf16>()[i].bits, bf16(value).bits) << value;
+    EXPECT_EQ(h.data<f16>()[i].bits, f16(value).bits) << value;
+  }
+}
+
+TEST_P(Cast, FromSixteenBitsIsExactForEveryPattern) {
+  Tensor b = Tensor::empty({65536}, DType::bf16), h = Tensor::empty({65536}, DType::f16);
+  for (uint32_t i = 0; i < 65536; ++i)
+    b.data<bf16>()[i].bits = h.data<f16>()[i].bits = static_cast<uint16_t>(i);
+  const Tensor from_b = cast(b, DType::f32), from_h = cast(h, DType::f32);
+  for (uint32_t i = 0; i < 65536; ++i) {
+    EXPECT_EQ(std::bit_cast<uint32_t>(from_b.data<float>()[i]), i << 16);
+    const float want = static_cast<float>(h.data<f16>()[i]);
+    EXPECT_EQ(std::bit_cast<uint32_t>(from_h.data<float>()[i]), std::bit_cast<uint32_t>(want)) << i;
+  }
+  EXPECT_TRUE(test::same_bytes(cast(b, DType::bf16), b));
+}
+
+INSTANTIATE_OP_TESTS(Cast);
+
+TEST(ElementwiseChecks, RefuseWhatDoesNotFit) {
+  const Tensor a = Tensor::zeros({4}, DType::f32), b = Tensor::zeros({5}, DType::f32);
+  EXPECT_THROW(add(a, b), Error);
+  EXPECT_THROW(axpy(1, a, b), Error);
+  EXPECT_THROW(cast(a, b), Error);
+  EXPECT_THROW(sum(a, b), Error);
+  EXPECT_THROW(add(a, Tensor::zeros({4}, DType::i32)), Error);
+}
+
+}  // namespace
+}  // namespace weft::ops

@@ -1,0 +1,81 @@
+#include "core/ops/swiglu.h"
+
+#include "tests/support/gradient_check.h"
+#include "tests/support/op_cases.h"
+
+namespace weft::ops {
+namespace {
+
+class Swiglu : public test::OpTest {};
+
+TEST_P(Swiglu, ForwardAndBackwardAreTheFormula) {
+  for (int64_t tokens : {0, 1, 19})
+    for (int64_t width : {1, 31, 33, 257, 576}) {
+      const Tensor gate_up = test::random_tensor({tokens, 2 * width}, dtype(), 1, 8.0);
+      const Tensor dy = test::random_tensor({tokens, width}, dtype(), 2);
+      const std::vector<double> x = test::to_doubles(gate_up), d = test::to_doubles(dy);
+      std::vector<double> y(d.size()), dx(x.size());
+      for (int64_t t = 0; t < tokens; ++t)
+        for (int64_t i = 0; i < width; ++i) {
+          const auto gate_at = static_cast<size_t>(t * 2 * width + i);
+          const size_t up_at = gate_at + static_cast<size_t>(width);
+          const auto y_at = static_cast<size_t>(t * width + i);
+          const double gate = x[gate_at], s = 1 / (1 + std::exp(-gate));
+          y[y_at] = gate * s * x[up_at];
+          dx[gate_at] = d[y_at] * x[up_at] * s * (1 + gate * (1 - s));
+          dx[up_at] = d[y_at] * gate * s;
+        }
+      test::expect_close(swiglu(gate_up), y, tolerance(), "y");
+      test::expect_close(swiglu_backward(dy, gate_up), dx, tolerance(), "dgate_up");
+    }
+}
+
+TEST_P(Swiglu, GivesTheSameBitsEverywhere) {
+  const Tensor gate_up = test::random_tensor({301, 2 * 577}, dtype(), 1, 20.0);
+  const Tensor dy = test::random_tensor({301, 577}, dtype(), 2);
+  test::expect_same_bits_everywhere([&] {
+    return std::vector<Tensor>{swiglu(gate_up), swiglu_backward(dy, gate_up)};
+  });
+}
+
+INSTANTIATE_OP_TESTS(Swiglu);
+
+// silu at every magnitude: y with up = 1.
+double silu_of(float gate) {
+  const Tensor gate_up = test::from_doubles({gate, 1.0}, {1, 2}, DType::f32);
+  return swiglu(gate_up).data<float>()[0];
+}
+
+TEST(SwigluAccuracy, IsAFewUlpWhereverTheResultIsNormal) {
+  for (float gate = -80; gate < 90; gate += 0.0173f) {
+    const double want = gate / (1 + std::exp(-static_cast<double>(gate)));
+    EXPECT_NEAR(silu_of(gate), want, std::abs(want) * 4.0 * 0x1p-23) << gate;
+  }
+}
+
+TEST(SwigluAccuracy, FarFromZeroIsTheLimit) {
+  EXPECT_EQ(silu_of(1e30f), 1e30f);
+  EXPECT_EQ(silu_of(INFINITY), INFINITY);
+  EXPECT_NEAR(silu_of(-1000), 0.0, 1e-30);
+  EXPECT_EQ(silu_of(0), 0.0);
+}
+
+TEST(SwigluAccuracy, NanStaysNanForwardAndBackward) {
+  EXPECT_TRUE(std::isnan(silu_of(NAN)));
+  const Tensor gate_up = test::from_doubles({NAN, 1.0, 1.0, NAN}, {2, 2}, DType::f32);
+  const Tensor dx = swiglu_backward(test::from_doubles({1.0, 1.0}, {2, 1}, DType::f32), gate_up);
+  EXPECT_TRUE(std::isnan(dx.data<float>()[0]));
+  EXPECT_TRUE(std::isnan(dx.data<float>()[1]));
+  EXPECT_TRUE(std::isnan(dx.data<float>()[2]));
+}
+
+TEST(SwigluGradient, AgreesWithFiniteDifferences) {
+  const Tensor gate_up = test::random_tensor({3, 2 * 33}, DType::f32, 1, 3.0);
+  const Tensor dy = test::random_tensor({3, 33}, DType::f32, 2);
+  test::expect_gradient(
+      gate_up, swiglu_backward(dy, gate_up),
+      [&] { return test::weighted_sum(swiglu(gate_up), dy); }, "dgate_up");
+}
+
+}  // namespace
+}  // namespace weft::ops

@@ -1,0 +1,29 @@
+# Ranks as processes: each test starts mpirun, and the program checks that it has as many ranks as it should.
+add_executable(mpi_ranks parallel/mpi/mpi_ranks.cc parallel/collectives.cc)
+target_link_libraries(mpi_ranks PRIVATE weft_engine)
+find_program(WEFT_MPIRUN NAMES mpirun REQUIRED)
+
+function(weft_mpi_test claim ranks)
+  add_test(NAME tests/parallel/mpi.${claim}.${ranks}
+    COMMAND ${WEFT_MPIRUN} --oversubscribe --bind-to none -np ${ranks} $<TARGET_FILE:mpi_ranks>
+            ${claim} ${ranks})
+  set_tests_properties(tests/parallel/mpi.${claim}.${ranks} PROPERTIES TIMEOUT 300
+    PASS_REGULAR_EXPRESSION "ok ${claim} ${ranks}"
+    ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
+endfunction()
+function(weft_mpi_failure_test claim exit_code message)
+  add_test(NAME tests/parallel/mpi.${claim}
+    COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/parallel/mpi/failure.sh $<TARGET_FILE:mpi_ranks>
+            ${claim} ${exit_code} ${message})
+  set_tests_properties(tests/parallel/mpi.${claim} PROPERTIES TIMEOUT 120
+    ENVIRONMENT "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1")
+endfunction()
+
+foreach(ranks 1 2 3 4)
+  weft_mpi_test(collectives ${ranks})
+endforeach()
+weft_mpi_test(progress 2)
+weft_mpi_test(idle 2)
+weft_mpi_failure_test(failure 74 "disk full")
+weft_mpi_failure_test(all_fail 64 "unknown key: lrr")
+weft_mpi_failure_test(disagreement 70 "ranks disagree")
