@@ -151,6 +151,12 @@ void fill_llama(const Tokenizer& tokenizer, const Json& file, GgufTokenizer& ggu
 GgufTokenizer to_gguf(const Tokenizer& tokenizer, const TokenizerConfig& config, int64_t rows) {
   GgufTokenizer gguf;
   const Json file = tokenizer.to_json();
+  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    const Json& affix = member(file.at("model"), key);
+    if (affix.is_string() && !affix.as_string().empty())
+      fail(ErrorKind::unavailable,
+           "this tokenizer cannot be written into a GGUF: llama.cpp has no {}", key);
+  }
   const SpaceStyle style = space_style(file);
   const bool sentencepiece = style.is_sentencepiece && is_true(file.at("model"), "byte_fallback");
   fill_tokens(tokenizer, rows, sentencepiece, gguf);

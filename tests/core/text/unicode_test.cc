@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 
 namespace weft::text {
 namespace {
@@ -70,9 +70,9 @@ TEST(Unicode, CharactersNewerThanHuggingFacesNormalFormsStayAsTheyAre) {
 TEST(Unicode, AMegabyteOfMarksIsNormalizedAtOnce) {
   std::string marks = "a";
   while (marks.size() < 1 << 20) marks += "\u0301\u0316\u0345\u0334";
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   EXPECT_EQ(normalize(marks, NormalForm::nfd).size(), marks.size());
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+  EXPECT_LT(std::clock() - start, 5 * CLOCKS_PER_SEC);
 }
 
 TEST(Unicode, LowerCase) {
