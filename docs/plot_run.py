@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 
 lines = [json.loads(line) for line in open(sys.argv[1])]
 steps = [l for l in lines if "grad_norm" in l]
-evals = [l for l in lines if l.get("event") == "evaluation" or ("perplexity" in l and "grad_norm" not in l)]
+evals = [dict(l["evaluation"], step=l["step"]) for l in lines if "evaluation" in l]
 fig, ax = plt.subplots(figsize=(7.5, 3.6), dpi=130)
 ax.plot([l["step"] for l in steps], [l["loss"] for l in steps], lw=0.8, color="#9db4c8", label="training loss, a step")
 if evals:
