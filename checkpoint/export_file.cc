@@ -54,7 +54,7 @@ void rename_to(const std::string& from, const std::string& to) {
 }
 
 // Swaps two names at once; where the file system cannot, in two steps.
-void exchange(const std::string& from, const std::string& to) {
+void exchange_names(const std::string& from, const std::string& to) {
   if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) return;
   if (errno != EINVAL && errno != ENOSYS)
     fail(ErrorKind::io, "{}: cannot be replaced: {}", to, std::strerror(errno));
@@ -181,14 +181,14 @@ void ExportFolder::check_replaceable() const {
 void ExportFolder::commit() {
   check_replaceable();
   sync_folder(temporary_);
-  // In exchange for an older export: the temporary name then holds that, and the destructor
-  // removes it.
+  // In exchange for an older export, which then has the temporary name.
   std::error_code error;
   if (fs::exists(path_, error))
-    exchange(temporary_, path_);
+    exchange_names(temporary_, path_);
   else
     rename_to(temporary_, path_);
   sync_folder(folder_of(path_));
+  fs::remove_all(temporary_, error);
 }
 
 }  // namespace weft::checkpoint
