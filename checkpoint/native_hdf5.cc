@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <mutex>
 
+#include "checkpoint/file_system.h"
 #include "core/base/error.h"
 
 namespace weft::checkpoint {
@@ -27,6 +28,7 @@ class Session {
     H5Eget_auto2(H5E_DEFAULT, &report_, &report_data_);
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
     H5PLset_loading_state(0);
+    errno = 0;
   }
   ~Session() { H5Eset_auto2(H5E_DEFAULT, report_, report_data_); }
 
@@ -52,12 +54,21 @@ std::string reason() {
   return text.empty() ? "HDF5 gives no reason" : text;
 }
 
+// HDF5 writes to memory: what fails there is a limit of the process or our bug.
+[[noreturn]] void fail_hdf5(const std::string& what) {
+  const bool is_limit = errno == EFBIG || errno == ENOSPC || errno == EDQUOT || errno == EMFILE;
+  if (is_limit)
+    fail(ErrorKind::io, "[checkpoint] HDF5: {}: {}; {}", what, std::strerror(errno),
+         advice_for(errno));
+  fail(ErrorKind::bad_data, "[checkpoint] HDF5: {}: {}", what, reason());
+}
+
 // An HDF5 identifier that closes itself. Making one from a failed call throws.
 class Handle {
  public:
   using Close = herr_t (*)(hid_t);
   Handle(hid_t id, Close close, const std::string& what) : id_(id), close_(close) {
-    if (id < 0) fail(ErrorKind::bad_data, "[checkpoint] HDF5: {}: {}", what, reason());
+    if (id < 0) fail_hdf5(what);
   }
   ~Handle() {
     if (id_ >= 0) close_(id_);
@@ -68,7 +79,7 @@ class Handle {
   void close(const std::string& what) {  // and find out whether that worked
     const hid_t id = id_;
     id_ = -1;
-    if (close_(id) < 0) fail(ErrorKind::bad_data, "[checkpoint] HDF5: {}: {}", what, reason());
+    if (close_(id) < 0) fail_hdf5(what);
   }
 
  private:
@@ -77,7 +88,7 @@ class Handle {
 };
 
 void require(herr_t status, const std::string& what) {
-  if (status < 0) fail(ErrorKind::bad_data, "[checkpoint] HDF5: {}: {}", what, reason());
+  if (status < 0) fail_hdf5(what);
 }
 
 // A float of two bytes that HDF5 before 2.0 has no name for. The order of the calls matters.

@@ -46,13 +46,17 @@ FileRecord write_shard(FileSystem& files, const std::string& path, const std::ve
               piece.value.numel() == piece.box.numel(),
           "{} {}: {} elements for a box of {}", piece.kind, piece.name, piece.value.numel(),
           piece.box.numel());
+  const std::unique_ptr<File> file = files.create(path);
+  int64_t data_bytes = 0;
+  for (const Piece& piece : pieces) data_bytes += static_cast<int64_t>(piece.value.bytes());
+  file->reserve(data_bytes);  // a full disk is found out here, before any work
+
   const Hdf5Layout layout = lay_out_hdf5(pieces, labels);
   FileRecord record;
   record.name = file_name_of_rank(labels.rank);
   record.bytes = layout.file_bytes;
   record.structure = XXH3_64bits(layout.structure_bytes.data(), layout.structure_bytes.size());
 
-  const std::unique_ptr<File> file = files.create(path);
   file->reserve(layout.file_bytes);
   size_t done = 0;
   for (const FileRange& range : layout.structure) {
@@ -123,9 +127,14 @@ void ShardReader::read_chunk(const PieceRecord& piece, int64_t chunk, void* out)
         piece.offset + begin + bytes));
 }
 
+void ShardReader::make_room(const PieceRecord& piece) {
+  const size_t bytes = static_cast<size_t>(std::min(chunk_bytes_, piece.bytes()));
+  if (buffer_.size() < bytes) buffer_.resize(bytes);
+}
+
 void ShardReader::verify_piece(size_t index) {
   const PieceRecord& piece = record_->pieces[index];
-  buffer_.resize(static_cast<size_t>(chunk_bytes_));
+  make_room(piece);
   for (size_t chunk = 0; chunk < piece.chunks.size(); ++chunk)
     read_chunk(piece, static_cast<int64_t>(chunk), buffer_.data());
 }
@@ -134,7 +143,7 @@ void ShardReader::copy(size_t index, const std::vector<parallel::CopyRun>& runs,
   verify_structure();
   const PieceRecord& piece = record_->pieces[index];
   const int64_t element = static_cast<int64_t>(size_of(piece.dtype));
-  buffer_.resize(static_cast<size_t>(chunk_bytes_));
+  make_room(piece);
   int64_t in_buffer = -1;  // the chunk that the buffer holds
   for (const parallel::CopyRun& run : runs) {
     int64_t at = run.source * element;

@@ -39,6 +39,7 @@ class ShardReader {
 
  private:
   void read(void* out, int64_t bytes, int64_t offset);
+  void make_room(const PieceRecord& piece);  // for a chunk of it, in the buffer
   void read_chunk(const PieceRecord& piece, int64_t chunk, void* out);
 
   std::string path_;

@@ -14,6 +14,7 @@
 #include "core/base/nearest.h"
 #include "core/base/threads.h"
 #include "launch/report.h"
+#include "launch/signals.h"
 #include "recipes/export_config.h"
 
 namespace weft::launch {
@@ -287,6 +288,7 @@ class CommandLine {
     log::configure(train_.config.log.level, process_.rank, process_.world_size);
     if (train_.config.train.threads > 0)
       set_num_threads(static_cast<int>(train_.config.train.threads));
+    catch_stop_signals(process_.under_mpi);
     join_world();
     verbs_.train(train_, world_);
   }

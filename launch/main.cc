@@ -5,6 +5,7 @@
 #include "launch/report.h"
 #include "launch/signals.h"
 #include "launch/terminal.h"
+#include "parallel/world.h"
 
 namespace {
 
@@ -18,6 +19,7 @@ weft::launch::Verbs real_verbs() {
   verbs.inspect = recipes::run_inspect;
   verbs.data = recipes::run_data;
   verbs.tokenize = [](const recipes::TokenizeOptions& options) {
+    std::ios::sync_with_stdio(false);
     recipes::run_tokenize(options, std::cin, std::cout);
   };
   verbs.make_world = weft::parallel::make_world;
@@ -27,7 +29,7 @@ weft::launch::Verbs real_verbs() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  weft::launch::install_signal_handlers();
+  weft::launch::ignore_write_signals();
   weft::launch::Process process;
   int threads = 1;
   try {

@@ -17,7 +17,7 @@ void say(const char* text, size_t length) {
 }
 
 // Only async-signal-safe calls here.
-void on_stop(int signal) {
+void on_stop(int signal, siginfo_t*, void*) {
   const int saved_errno = errno;
   constexpr char kAtOnce[] = "\nweft: interrupted twice: ending at once, without a checkpoint\n";
   if (signal == SIGINT && stop_signal() == SIGINT) {
@@ -28,19 +28,27 @@ void on_stop(int signal) {
   errno = saved_errno;
 }
 
-void handle(int signal, void (*handler)(int)) {
+void on_continue(int signal, siginfo_t* info, void*) {
+  if (info->si_pid == getppid()) request_stop(signal);
+}
+
+void handle(int signal, void (*handler)(int, siginfo_t*, void*)) {
   struct sigaction action = {};
-  action.sa_handler = handler;
-  action.sa_flags = SA_RESTART;
+  action.sa_sigaction = handler;
+  action.sa_flags = SA_RESTART | SA_SIGINFO;
   sigemptyset(&action.sa_mask);
   sigaction(signal, &action, nullptr);
 }
 
 }  // namespace
 
-void install_signal_handlers() {
+void ignore_write_signals() {
+  for (int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_IGN);
+}
+
+void catch_stop_signals(bool under_mpi) {
   for (int signal : {SIGINT, SIGTERM, SIGUSR1}) handle(signal, on_stop);
-  for (int signal : {SIGPIPE, SIGXFSZ}) handle(signal, SIG_IGN);
+  if (under_mpi) handle(SIGCONT, on_continue);
 }
 
 }  // namespace weft::launch

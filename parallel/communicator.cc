@@ -62,6 +62,7 @@ Work Communicator::submit(Call call, std::string_view tag) {
   record.sequence = call.sequence;
   record.op = name_of(call.op);
   record.tag = tag;
+  call.tag = tag;
   record.what = describe(call);
   call.record_id = log_->add(std::move(record));
   if (size_ > 1) return start(std::move(call));

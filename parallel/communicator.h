@@ -1,5 +1,5 @@
 // Ranks that work together. Collectives are called by every rank of the group in the same order; a
-// call whose op, size or dtype differs between ranks is an error on all of them.
+// call whose op, size, dtype or tag differs between ranks is an error on all of them.
 //
 // Every tensor operation is asynchronous: it returns a Work at once, holds its tensors, and must be
 // waited for before its outputs are read or its inputs written. Calls of one communicator run in
@@ -16,11 +16,10 @@
 #include <vector>
 
 #include "core/tensor/tensor.h"
+#include "parallel/call.h"
 #include "parallel/call_log.h"
 
 namespace weft::parallel {
-
-enum class Reduce { sum, max };  // max: NaN if any is NaN
 
 // An operation under way. Default-made: finished. Copies refer to the same operation.
 class Work {
@@ -42,35 +41,6 @@ class Work {
  private:
   std::shared_ptr<State> state_;
 };
-
-struct Transfer {
-  int peer = 0;
-  Tensor tensor;
-};
-
-enum class CallOp {
-  all_reduce,
-  reduce_scatter,
-  all_gather,
-  all_to_all,
-  broadcast,
-  send_receive,
-  barrier
-};
-const char* name_of(CallOp op);
-
-// One call as the definitions see it, checked.
-struct Call {
-  CallOp op = CallOp::barrier;
-  Reduce reduce = Reduce::sum;
-  Tensor input = {};
-  Tensor output = {};
-  int root = 0;
-  std::vector<Transfer> sends = {}, receives = {};
-  uint64_t sequence = 0;   // of this communicator
-  uint64_t record_id = 0;  // in the CallLog
-};
-std::string describe(const Call& call);  // "f32[4096] -> f32[1024]"
 
 class Communicator {
  public:

@@ -13,7 +13,9 @@ namespace {
 
 constexpr size_t kRoundsInFlight = 2;
 constexpr int kYieldsBeforeSleep = 50;
-constexpr std::chrono::microseconds kSleep{30};
+constexpr int kShortSleeps = 300;
+constexpr std::chrono::microseconds kShortSleep{30};
+constexpr std::chrono::microseconds kLongSleep{200};
 
 }  // namespace
 
@@ -210,7 +212,7 @@ void Engine::fail_active() {
   queues_.clear();
 }
 
-// Between polls: yields at first, as a message is often about to arrive, then short sleeps, which
+// Between polls: yields at first, as a message is often about to arrive, then sleeps, which
 // leave the core to those who compute. Without anything to poll for, until the next call.
 void Engine::pause(bool moved) {
   idle_polls_ = moved ? 0 : idle_polls_ + 1;
@@ -223,7 +225,8 @@ void Engine::pause(bool moved) {
   } else if (idle_polls_ < kYieldsBeforeSleep) {
     std::this_thread::yield();
   } else {
-    std::this_thread::sleep_for(kSleep);
+    const bool patient = idle_polls_ > kYieldsBeforeSleep + kShortSleeps;
+    std::this_thread::sleep_for(patient ? kLongSleep : kShortSleep);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "parallel/host_plans.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "parallel/host_sums.h"
@@ -29,24 +30,31 @@ struct Signature {
   uint64_t sequence;
   int32_t op, reduce, dtype, root;
   int64_t input, output;
+  std::array<char, 48> tag;  // its end, filled with zeros
   bool operator==(const Signature&) const = default;
 };
 
 Signature signature_of(const Call& call) {
   const Tensor& x = call.input;
-  return {call.sequence,
-          static_cast<int32_t>(call.op),
-          static_cast<int32_t>(call.reduce),
-          x.defined() ? static_cast<int32_t>(x.dtype()) : -1,
-          call.root,
-          x.defined() ? x.numel() : 0,
-          call.output.defined() ? call.output.numel() : 0};
+  Signature s{call.sequence,
+              static_cast<int32_t>(call.op),
+              static_cast<int32_t>(call.reduce),
+              x.defined() ? static_cast<int32_t>(x.dtype()) : -1,
+              call.root,
+              x.defined() ? x.numel() : 0,
+              call.output.defined() ? call.output.numel() : 0,
+              {}};
+  const size_t length = std::min(call.tag.size(), s.tag.size());
+  std::copy_n(call.tag.end() - static_cast<ptrdiff_t>(length), length, s.tag.begin());
+  return s;
 }
 
 std::string to_string(const Signature& s) {
-  return fmt::format("call {} {} of {} {} elements to {}, root {}", s.sequence,
+  const std::string tag(s.tag.begin(), std::find(s.tag.begin(), s.tag.end(), '\0'));
+  return fmt::format("call {}: {} of {} {} elements to {}, root {}, for '{}'", s.sequence,
                      name_of(static_cast<CallOp>(s.op)), s.input,
-                     s.dtype < 0 ? "" : name_of(static_cast<DType>(s.dtype)), s.output, s.root);
+                     s.dtype < 0 ? "" : name_of(static_cast<DType>(s.dtype)), s.output, s.root,
+                     tag);
 }
 
 // The call as the closures of its steps hold it.

@@ -2,6 +2,7 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/base/error.h"
@@ -64,6 +65,12 @@ void Units::materialize(const UnitsOptions& options) {
     }
     memory_.push_back(std::move(memory));
   }
+  begin_step();
+}
+
+void Units::begin_step() {
+  ready_.assign(table_.units().size(), false);
+  next_reduce_ = size() - 1;
 }
 
 void Units::init_random(uint64_t seed) {
@@ -95,23 +102,28 @@ void Units::gather_all() {
 
 void Units::release(int) {}  // stage 1: values stay
 
-void Units::start_reduce(size_t b) {
-  Memory& memory = memory_[b];
-  const FlatBuffer& buffer = table_.buffers()[b];
-  if (!memory.grad.defined()) return;
-  CHECK(!memory.reduced, "unit {} reduced twice in a step", table_.units()[buffer.unit].name);
-  memory.reducing = data_->reduce_scatter(memory.grad, shard_of(buffer, memory.grad),
-                                          table_.units()[buffer.unit].name);
-  memory.reduced = true;
+void Units::reduce(int unit) {
+  CHECK(!ready_[unit], "unit {} reduced twice in a step", table_.units()[unit].name);
+  ready_[unit] = true;
+  start_ready();
 }
 
-void Units::reduce(int unit) {
-  for (size_t b : of_unit_[unit]) start_reduce(b);
+void Units::start_ready() {
+  const auto has_gradient = [&](size_t b) { return memory_[b].grad.defined(); };
+  for (; next_reduce_ >= 0; --next_reduce_) {
+    const std::vector<size_t>& buffers = of_unit_[next_reduce_];
+    if (!ready_[next_reduce_] && std::any_of(buffers.begin(), buffers.end(), has_gradient)) return;
+    for (size_t b : buffers)
+      if (has_gradient(b))
+        memory_[b].reducing =
+            data_->reduce_scatter(memory_[b].grad, shard_of(table_.buffers()[b], memory_[b].grad),
+                                  table_.units()[next_reduce_].name);
+  }
 }
 
 void Units::finish_reduce() {
-  for (size_t b = 0; b < memory_.size(); ++b)
-    if (!memory_[b].reduced) start_reduce(b);
+  ready_.assign(ready_.size(), true);
+  start_ready();
   for (Memory& memory : memory_) {
     memory.reducing.wait();
     memory.reducing = {};
@@ -129,10 +141,9 @@ void Units::publish() {
 }
 
 void Units::zero_gradients() {
-  for (Memory& memory : memory_) {
+  for (Memory& memory : memory_)
     if (memory.grad.defined()) memory.grad.zero_();
-    memory.reduced = false;
-  }
+  begin_step();
 }
 
 std::vector<nn::Shard> Units::shards() const {

@@ -20,7 +20,7 @@ namespace weft::parallel {
 struct UnitsOptions {
   bool gradients = true;      // false: values only (eval, generate, export)
   bool f32_gradients = true;  // false: a gradient has its value's dtype
-  Device device;
+  Device device = {};
 };
 
 class Units {
@@ -47,7 +47,8 @@ class Units {
   void release(int unit);
   // Starts the sum of the unit's gradients over the data ranks; called once a step, after the
   // unit's last weight gradient. Until finish_reduce nobody touches them; after it each rank's
-  // shard of the gradient is right, the rest is scrap.
+  // shard of the gradient is right, the rest is scrap. The last unit's sum starts first whatever
+  // the order of the calls, so that ranks agree: a unit waits for those behind it.
   void reduce(int unit);
   void finish_reduce();  // starts what was not started, waits for all
   // Starts the gathering of updated value shards, in the units' order; gather(unit) waits for it.
@@ -70,16 +71,18 @@ class Units {
     Tensor grad;      // [padded], undefined when frozen
     Work publishing;  // all-gather of the values
     Work reducing;    // reduce-scatter of the gradients
-    bool reduced = false;
   };
   Tensor shard_of(const FlatBuffer& buffer, const Tensor& flat) const;
-  void start_reduce(size_t buffer);
+  void begin_step();
+  void start_ready();
 
   UnitTable table_;
   int rank_;  // in the mesh
   std::shared_ptr<Communicator> data_;
   std::vector<Memory> memory_;                // one a buffer
   std::vector<std::vector<size_t>> of_unit_;  // buffers of a unit
+  std::vector<bool> ready_;                   // reduce(unit) was called in this step
+  int next_reduce_ = -1;                      // the unit whose sum starts next
 };
 
 }  // namespace weft::parallel

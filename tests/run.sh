@@ -51,7 +51,7 @@ fi
 # mpirun as root and with more ranks than cores, as containers and small machines need it; time to
 # commit a checkpoint when it is told to end.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_odls_base_sigkill_timeout=60
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_odls_base_sigkill_timeout=5
 export WEFT_PYTHON=$PWD/$folder/venv/bin/python
 
 say "tests"

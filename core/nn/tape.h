@@ -38,24 +38,25 @@ class Tape {
     return entry.rebuild ? entry.rebuild() : std::move(entry.tensor);
   }
 
-  // While a Rebuildable lives, pushing `t` may keep only the recipe, which makes the same bits
-  // again from tensors that are kept anyway.
+  // While a Rebuildable lives (the innermost counts), pushing `t` may keep only the recipe, which
+  // makes the same bits again from tensors that are kept anyway.
   class Rebuildable {
    public:
-    Rebuildable(Tape& tape, const Tensor& t, std::function<Tensor()> recipe) : tape_(tape) {
-      CHECK(!tape.recipe_, "one rebuildable tensor at a time");
-      tape.rebuildable_ = t;
-      tape.recipe_ = std::move(recipe);
-    }
+    Rebuildable(Tape& tape, const Tensor& t, std::function<Tensor()> recipe)
+        : tape_(tape),
+          outer_tensor_(std::exchange(tape.rebuildable_, t)),
+          outer_recipe_(std::exchange(tape.recipe_, std::move(recipe))) {}
     ~Rebuildable() {
-      tape_.rebuildable_ = {};
-      tape_.recipe_ = nullptr;
+      tape_.rebuildable_ = std::move(outer_tensor_);
+      tape_.recipe_ = std::move(outer_recipe_);
     }
     Rebuildable(const Rebuildable&) = delete;
     Rebuildable& operator=(const Rebuildable&) = delete;
 
    private:
     Tape& tape_;
+    Tensor outer_tensor_;
+    std::function<Tensor()> outer_recipe_;
   };
 
  private:

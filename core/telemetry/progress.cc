@@ -58,8 +58,10 @@ std::string progress_text(const StepMetrics& metrics, const Pace& pace, size_t w
       fmt::format("{:.0f}%", share),
       fmt::format("loss {:.4f}", metrics.loss),
       human_count(pace.smooth_tokens_per_second) + " tokens/s",
-      std::isfinite(pace.seconds_left) ? "ETA " + human_duration(pace.seconds_left) : "",
-      human_bytes(static_cast<double>(pace.memory_peak_bytes)),
+      std::isfinite(pace.seconds_left) && metrics.step < pace.total_steps
+          ? "ETA " + human_duration(pace.seconds_left)
+          : "",
+      pace.memory_peak_bytes > 0 ? human_bytes(static_cast<double>(pace.memory_peak_bytes)) : "",
       fmt::format("lr {:.3g}", metrics.lr),
       fmt::format("norm {:.3g}", metrics.grad_norm),
       fmt::format("epoch {:.2f}", metrics.epoch)};

@@ -2,6 +2,7 @@
 #include "core/ops/matmul.h"
 
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 
 #include "core/base/threads.h"
@@ -132,6 +133,35 @@ void by_blocks(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOp
   }
 }
 
+// A vector whose elements are apart: a column of a matrix. oneDNN 3.7 misreads some of them.
+bool is_strided_vector(const Matrix& m) {
+  return (m.rows == 1 && m.cols > 1 && m.col_stride != 1) ||
+         (m.cols == 1 && m.rows > 1 && m.row_stride != 1);
+}
+
+// m itself, or its elements gathered into `storage`.
+Matrix contiguous_vector(const Matrix& m, Tensor& storage) {
+  if (!is_strided_vector(m)) return m;
+  const int64_t n = m.rows * m.cols, stride = m.rows == 1 ? m.col_stride : m.row_stride;
+  const size_t size = size_of(m.dtype);
+  storage = Tensor::empty({m.rows, m.cols}, m.dtype, {}, MemoryTag::workspace);
+  for (int64_t i = 0; i < n; ++i)
+    std::memcpy(static_cast<char*>(storage.raw()) + static_cast<size_t>(i) * size,
+                static_cast<const char*>(m.data) + static_cast<size_t>(i * stride) * size, size);
+  return storage;
+}
+
+void with_contiguous_vectors(const Matrix& a, const Matrix& b, const Matrix& c,
+                             const MatmulOptions& options) {
+  Tensor a_storage, b_storage;
+  const Matrix a_close = contiguous_vector(a, a_storage);
+  const Matrix b_close = contiguous_vector(b, b_storage);
+  if (!is_strided_vector(c)) return cpu::matmul(a_close, b_close, c, options);
+  const Tensor sums = workspace(c.rows, c.cols);
+  cpu::matmul(a_close, b_close, sums, {});
+  finish(sums.data<float>(), c, options);
+}
+
 }  // namespace
 
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
@@ -142,6 +172,8 @@ void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptio
                   static_cast<size_t>(c.cols) * size_of(c.dtype), char{0});
     return;
   }
+  if (is_strided_vector(a) || is_strided_vector(b) || is_strided_vector(c))
+    return with_contiguous_vectors(a, b, c, options);
   const bool b_rows_lie_across = b.row_stride == 1 && a.col_stride == 1;
   if (c.rows <= kFewRows && b_rows_lie_across) return few_rows(a, b, c, options);
   if (a.dtype == DType::bf16 && !library_multiplies_bf16()) return by_blocks(a, b, c, options);

@@ -1,7 +1,9 @@
 #include "tests/checkpoint/sample_run.h"
 
 #include <gtest/gtest.h>
+#include <xxhash.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/base/rng.h"
@@ -102,6 +104,13 @@ void save_sample(FileSystem& files, const std::string& root, int64_t step, int s
     save_checkpoint(comm, files, root, sample_pieces(tensors, step, comm.rank(), comm.size()),
                     sample_info(step));
   });
+}
+
+std::string resealed(std::string manifest_text) {
+  const size_t body = manifest_text.rfind("  \"manifest_xxh3\"");
+  const uint64_t seal = XXH3_64bits(manifest_text.data(), body);
+  const size_t digits = manifest_text.find("\": \"", body) + 4;
+  return manifest_text.replace(digits, 16, fmt::format("{:016x}", seal));
 }
 
 }  // namespace weft::checkpoint::test

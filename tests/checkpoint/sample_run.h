@@ -40,4 +40,7 @@ void expect_sample(const NativeCheckpoint& checkpoint, const std::vector<SampleT
 void save_sample(FileSystem& files, const std::string& root, int64_t step, int size,
                  const std::vector<SampleTensor>& tensors = small_tensors());
 
+// A manifest's text after a change, with the checksum that goes with it: as a forger would.
+std::string resealed(std::string manifest_text);
+
 }  // namespace weft::checkpoint::test

@@ -81,7 +81,7 @@ TEST(Process, AContainersQuotaLimitsTheThreads) {
 }
 
 TEST(Signals, AskTheRunToEnd) {
-  install_signal_handlers();
+  catch_stop_signals(false);
   for (int signal : {SIGTERM, SIGUSR1, SIGINT}) {
     clear_stop_request();
     EXPECT_FALSE(stop_requested());
@@ -95,15 +95,22 @@ TEST(Signals, AskTheRunToEnd) {
 TEST(SignalsDeathTest, TwoInterruptsEndAtOnce) {
   EXPECT_EXIT(
       {
-        install_signal_handlers();
+        catch_stop_signals(false);
         raise(SIGINT);
         raise(SIGINT);
       },
       ::testing::ExitedWithCode(130), "ending at once");
 }
 
+TEST(Signals, OnlyAContinueFromTheParentAsksTheRunToEnd) {
+  catch_stop_signals(true);
+  clear_stop_request();
+  raise(SIGCONT);
+  EXPECT_FALSE(stop_requested());
+}
+
 TEST(Signals, AClosedPipeDoesNotKill) {
-  install_signal_handlers();
+  ignore_write_signals();
   raise(SIGPIPE);
 }
 

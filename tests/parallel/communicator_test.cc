@@ -78,6 +78,13 @@ TEST(Disagreement, OnTheSizeOrTypeIsAnErrorNotAHang) {
                         group.all_reduce(x, Reduce::sum).wait();
                       }),
               HasSubstr("disagree"));
+  EXPECT_THAT(
+      failure(2,
+              [](Communicator& group) {
+                const Tensor x = Tensor::zeros({6}, DType::f32);
+                group.all_reduce(x, Reduce::sum, group.rank() ? "layer 3" : "layer 4").wait();
+              }),
+      AllOf(HasSubstr("'layer 3'"), HasSubstr("'layer 4'")));
   EXPECT_THAT(failure(2,
                       [](Communicator& group) {
                         const DType dtype = group.rank() ? DType::f64 : DType::f32;
