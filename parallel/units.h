@@ -20,7 +20,7 @@ namespace weft::parallel {
 struct UnitsOptions {
   bool gradients = true;      // false: values only (eval, generate, export)
   bool f32_gradients = true;  // false: a gradient has its value's dtype
-  Device device;
+  Device device = {};
 };
 
 class Units {
