@@ -40,6 +40,7 @@ Example RecordEncoder::encode(const Record& record, Purpose purpose) const {
   } catch (const Error& e) {
     throw Error(e.kind(), record.where + ": " + e.what());
   }
+  example.record_hash = record.content_hash;
   if (config_.train_on == TrainOn::all) example.trained.assign(example.trained.size(), 1);
   return example;
 }

@@ -16,6 +16,7 @@ struct Example {
   std::vector<uint8_t> trained;  // as long as ids
   int64_t answer_begin = -1;     // labelled: see ExampleView
   int64_t answer_end = -1;
+  uint64_t record_hash = 0;  // Record::content_hash
 };
 
 enum class Purpose {

@@ -156,7 +156,7 @@ std::string fill_template(const std::string& prompt_template, const Json& record
 }
 
 void read_records(const std::string& path, const RecordConfig& config,
-                  const std::function<void(Record)>& take) {
+                  const std::function<bool(Record)>& take) {
   std::ifstream in(path, std::ios::binary);
   if (!in) fail(ErrorKind::no_input, "{}: cannot be opened: {}", path, std::strerror(errno));
   int64_t count = 0;
@@ -166,13 +166,14 @@ void read_records(const std::string& path, const RecordConfig& config,
     record.where = path;
     record.content_hash = hash_name(record.text);
     if (record.text.empty()) fail(ErrorKind::bad_data, "{}: the file is empty", path);
-    return take(std::move(record));
+    take(std::move(record));
+    return;
   }
   while (std::isspace(in.peek())) in.get();
   if (in.peek() == '[') {
     const Json all = Json::parse(read_file(in), path);
     for (const Json& json : all.as_array())
-      take(record_of(json, config, fmt::format("{}, record {}", path, ++count)));
+      if (!take(record_of(json, config, fmt::format("{}, record {}", path, ++count)))) return;
   } else {
     in.seekg(0);
     std::string line;
@@ -182,7 +183,7 @@ void read_records(const std::string& path, const RecordConfig& config,
         fail(ErrorKind::bad_data, "{}: the line has {} bytes, at most {} are read", where,
              line.size(), kMaxLineBytes);
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-      take(record_of(Json::parse(line, where), config, where));
+      if (!take(record_of(Json::parse(line, where), config, where))) return;
       ++count;
     }
     if (in.bad()) fail(ErrorKind::io, "{}: cannot be read: {}", path, std::strerror(errno));
