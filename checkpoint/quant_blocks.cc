@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "core/base/error.h"
 #include "core/tensor/dtype.h"
@@ -74,79 +75,28 @@ bool quantize_block(const float* values, std::byte* out) {
   return true;
 }
 
+// Numbers on disk.
+constexpr std::pair<uint32_t, BlockLayout> kLayouts[] = {
+    {0, {"F32", 1, 4}},         {1, {"F16", 1, 2}},         {2, {"Q4_0", 32, 18}},
+    {3, {"Q4_1", 32, 20}},      {6, {"Q5_0", 32, 22}},      {7, {"Q5_1", 32, 24}},
+    {8, {"Q8_0", 32, 34}},      {9, {"Q8_1", 32, 40}},      {10, {"Q2_K", 256, 84}},
+    {11, {"Q3_K", 256, 110}},   {12, {"Q4_K", 256, 144}},   {13, {"Q5_K", 256, 176}},
+    {14, {"Q6_K", 256, 210}},   {15, {"Q8_K", 256, 292}},   {16, {"IQ2_XXS", 256, 66}},
+    {17, {"IQ2_XS", 256, 74}},  {18, {"IQ3_XXS", 256, 98}}, {19, {"IQ1_S", 256, 50}},
+    {20, {"IQ4_NL", 32, 18}},   {21, {"IQ3_S", 256, 110}},  {22, {"IQ2_S", 256, 82}},
+    {23, {"IQ4_XS", 256, 136}}, {24, {"I8", 1, 1}},         {25, {"I16", 1, 2}},
+    {26, {"I32", 1, 4}},        {27, {"I64", 1, 8}},        {28, {"F64", 1, 8}},
+    {29, {"IQ1_M", 256, 56}},   {30, {"BF16", 1, 2}},       {34, {"TQ1_0", 256, 54}},
+    {35, {"TQ2_0", 256, 66}},   {39, {"MXFP4", 32, 17}},    {40, {"NVFP4", 64, 36}},
+    {41, {"Q1_0", 128, 18}},
+};
+
 }  // namespace
 
 BlockLayout block_layout(uint32_t ggml_type) {
-  switch (ggml_type) {
-    case 0:
-      return {"F32", 1, 4};
-    case 1:
-      return {"F16", 1, 2};
-    case 2:
-      return {"Q4_0", 32, 18};
-    case 3:
-      return {"Q4_1", 32, 20};
-    case 6:
-      return {"Q5_0", 32, 22};
-    case 7:
-      return {"Q5_1", 32, 24};
-    case 8:
-      return {"Q8_0", 32, 34};
-    case 9:
-      return {"Q8_1", 32, 40};
-    case 10:
-      return {"Q2_K", 256, 84};
-    case 11:
-      return {"Q3_K", 256, 110};
-    case 12:
-      return {"Q4_K", 256, 144};
-    case 13:
-      return {"Q5_K", 256, 176};
-    case 14:
-      return {"Q6_K", 256, 210};
-    case 15:
-      return {"Q8_K", 256, 292};
-    case 16:
-      return {"IQ2_XXS", 256, 66};
-    case 17:
-      return {"IQ2_XS", 256, 74};
-    case 18:
-      return {"IQ3_XXS", 256, 98};
-    case 19:
-      return {"IQ1_S", 256, 50};
-    case 20:
-      return {"IQ4_NL", 32, 18};
-    case 21:
-      return {"IQ3_S", 256, 110};
-    case 22:
-      return {"IQ2_S", 256, 82};
-    case 23:
-      return {"IQ4_XS", 256, 136};
-    case 24:
-      return {"I8", 1, 1};
-    case 25:
-      return {"I16", 1, 2};
-    case 26:
-      return {"I32", 1, 4};
-    case 27:
-      return {"I64", 1, 8};
-    case 28:
-      return {"F64", 1, 8};
-    case 29:
-      return {"IQ1_M", 256, 56};
-    case 30:
-      return {"BF16", 1, 2};
-    case 34:
-      return {"TQ1_0", 256, 54};
-    case 35:
-      return {"TQ2_0", 256, 66};
-    case 39:
-      return {"MXFP4", 32, 17};
-    case 40:
-      return {"NVFP4", 64, 36};
-    default:
-      return {};
-  }
+  for (const auto& [type, layout] : kLayouts)
+    if (type == ggml_type) return layout;
+  return {};
 }
 
 bool can_read(uint32_t ggml_type) {

@@ -11,7 +11,7 @@ build=(g++ cmake ninja-build pkg-config ccache
        nlohmann-json3-dev libspdlog-dev libfmt-dev libeigen3-dev libpcre2-dev libutf8proc-dev
        libxxhash-dev)
 optional=(libdnnl-dev)  # matrix products by oneDNN; by Eigen where a release has no such package
-quickstart=(ca-certificates curl unzip python3)
+quickstart=(ca-certificates unzip python3 python3-pip)
 tests=(libgtest-dev libgmock-dev libbenchmark-dev python3 python3-venv clang-format)
 
 packages=()

@@ -48,8 +48,9 @@ std::vector<int32_t> prompt_ids(const Model& model, const GenerateOptions& optio
   };
   if (!options.system.empty()) message("system", options.system);
   message("user", options.prompt);
-  const text::ChatTemplate chat(config.chat_template, config.bos_token, config.eos_token);
-  return tokenizer.encode(chat.render(messages, /*add_generation_prompt=*/true));
+  const text::ChatTemplate chat(config.chat_template, text::special_token_texts(config),
+                                options.model + ": chat template");
+  return tokenizer.encode(chat.render(messages, {.add_generation_prompt = true}));
 }
 
 // Text as it comes; ends the sequence at one of the stop texts.

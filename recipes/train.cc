@@ -81,9 +81,10 @@ void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Comm
                                                       model.description.tokenizer_config,
                                                       {.vocab_size = model.config.vocab_size});
   const int64_t trainable = model.trainable_parameters(), total = model.total_parameters();
-  log::info("{} on {} ranks in {}: trains {} of {} parameters ({:.2f} %)", enum_name(config.recipe, kRecipeNames),
-            world->size(), name_of(dtype_of(config.train.dtype)), thousands(trainable),
-            thousands(total), 100.0 * static_cast<double>(trainable) / static_cast<double>(total));
+  log::info("{} on {} ranks in {}: trains {} of {} parameters ({:.2f} %)",
+            enum_name(config.recipe, kRecipeNames), world->size(),
+            name_of(dtype_of(config.train.dtype)), thousands(trainable), thousands(total),
+            100.0 * static_cast<double>(trainable) / static_cast<double>(total));
   telemetry::Telemetry telemetry(config.log, config.output_dir, world->rank() == 0);
   Trainer trainer({.config = config,
                    .world = *world,

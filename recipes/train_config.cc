@@ -31,6 +31,9 @@ void TrainConfig::visit(ConfigVisitor& v) {
   v.field("epochs", epochs, "passes over the data (1 when max_steps is not given either)")
       .at_least(0)
       .may_change();
+  v.field("max_time", max_time,
+          "end the run after so much time (\"5min\"), resumed parts together; 0: no limit")
+      .may_change();
   v.field("lr", lr, "peak learning rate").above(0);
   v.field("min_lr_ratio", min_lr_ratio, "the schedule ends at lr times this").between(0, 1);
   v.field("schedule", schedule, kScheduleNames,

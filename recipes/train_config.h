@@ -38,6 +38,8 @@ struct TrainConfig {
   int64_t max_steps = 0;     // 0: as epochs say
   double epochs = 0;         // 0: as max_steps says; neither: 1 epoch
 
+  Duration max_time{};  // of training, over all restarts; 0: no limit
+
   double lr = 2e-4;
   double min_lr_ratio = 0;  // the schedule ends at lr * min_lr_ratio
   Schedule schedule = Schedule::cosine;

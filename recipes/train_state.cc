@@ -14,6 +14,7 @@ Json TrainState::to_json() const {
   json.set("best_loss", std::isfinite(best_loss) ? Json(best_loss) : Json());
   json.set("best_step", best_step);
   json.set("evaluations_since_best", evaluations_since_best);
+  json.set("seconds", seconds);
   json.set("data_hash", data_hash);
   return json;
 }
@@ -28,6 +29,7 @@ TrainState TrainState::from_json(const Json& json) {
   if (!json.at("best_loss").is_null()) state.best_loss = json.at("best_loss").as_double();
   state.best_step = json.at("best_step").as_int();
   state.evaluations_since_best = json.at("evaluations_since_best").as_int();
+  state.seconds = json.at("seconds").as_double();
   state.data_hash = json.at("data_hash").as_string();
   return state;
 }

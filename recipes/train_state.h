@@ -22,6 +22,7 @@ struct TrainState {
   double best_loss = std::numeric_limits<double>::infinity();  // held-out
   int64_t best_step = -1;
   int64_t evaluations_since_best = 0;
+  double seconds = 0;  // spent in the loop, over all restarts, by rank 0's clock
   std::string data_hash;
 
   Json to_json() const;

@@ -86,28 +86,45 @@ bool Trainer::resume() {
   return true;
 }
 
+bool Trainer::out_of_time() const {
+  const double limit = parts_.config.train.max_time.seconds;
+  return limit > 0 && state_.seconds >= limit;
+}
+
+bool Trainer::finished() const {
+  const int64_t patience = parts_.config.train.early_stop;
+  return state_.step >= total_steps_ || out_of_time() ||
+         (patience > 0 && state_.evaluations_since_best >= patience);
+}
+
 void Trainer::run() {
-  if (resume()) log::info("resumed from step {} of {}", state_.step, total_steps_);
+  if (resume()) {
+    if (finished())
+      return log::info("all is done: {} steps in {}", state_.step, parts_.folder.path());
+    log::info("resumed from step {} of {}", state_.step, total_steps_);
+  }
   parts_.telemetry.start(state_.step, total_steps_);
-  bool early = false;
-  while (state_.step < total_steps_ && !early) {
+  last_step_ = Clock::now();
+  while (!finished()) {
     const Clock::time_point begin = Clock::now();
     const data::StepData data = loader_.step(state_.step);
     const StepResult result = step(data);
     count(result, data);
     report(result, data, std::chrono::duration<double>(Clock::now() - begin).count());
-    const bool last = state_.step == total_steps_;
-    if (!result.stop && evaluation_due(last)) early = !evaluate_now();
+    if (!result.stop && evaluation_due(finished())) evaluate_now();
     const int64_t every = parts_.config.checkpoint.every_steps;
-    if (last || early || result.stop || result.save_due || (every > 0 && state_.step % every == 0))
-      save();
+    const bool last = finished();
+    if (last || result.stop || result.save_due || (every > 0 && state_.step % every == 0)) save();
     if (result.stop && !last)
       fail(ErrorKind::try_again,
            "stopped at step {} of {} as asked; the checkpoint is committed: the same command goes "
            "on",
            state_.step, total_steps_);
   }
-  if (early) log::info("stopped early: no better held-out loss since step {}", state_.best_step);
+  if (out_of_time())
+    log::info("train.max_time is over after {} of {} steps", state_.step, total_steps_);
+  else if (state_.step < total_steps_)
+    log::info("stopped early: no better held-out loss since step {}", state_.best_step);
 }
 
 nn::HeadLoss Trainer::forward_backward(const data::StepData& data) {
@@ -117,7 +134,7 @@ nn::HeadLoss Trainer::forward_backward(const data::StepData& data) {
   for (size_t i = 0; i < data.micro_batches.size(); ++i) {
     if (data.micro_batches[i].tokens() == 0) continue;
     nn::Step step = make_step(data.micro_batches[i], nn::Mode::train, *model.decoder);
-    step.loss_scale = 1.0f / static_cast<float>(data.trained_tokens);
+    step.loss_scale = 1.0f / static_cast<float>(std::max<int64_t>(data.trained_tokens, 1));
     step.seed = static_cast<uint64_t>(parts_.config.train.seed);
     step.number = static_cast<uint64_t>(data.step);
     step.weight_grads = &weight_grads_;
@@ -138,7 +155,7 @@ Trainer::StepResult Trainer::step(const data::StepData& data) {
 // One gather of a few numbers from every rank: the norm's parts, the loss, and the wishes of ranks.
 Trainer::StepResult Trainer::agree_and_update(const nn::HeadLoss& loss,
                                               const data::StepData& data) {
-  constexpr int64_t kExtra = 3;
+  constexpr int64_t kExtra = 4;
   const Tensor squares = optim::sums_of_squares(optimizer_.shards());
   const int64_t n = squares.numel(), ranks = parts_.world.size();
   Tensor mine = Tensor::empty({n + kExtra}, DType::f64);
@@ -147,6 +164,9 @@ Trainer::StepResult Trainer::agree_and_update(const nn::HeadLoss& loss,
   extra[0] = loss.sum;
   extra[1] = stop_requested() ? 1 : 0;
   extra[2] = parts_.world.rank() == 0 && clock_says_save() ? 1 : 0;
+  const Clock::time_point now = Clock::now();
+  extra[3] = std::chrono::duration<double>(now - last_step_).count();
+  last_step_ = now;
   Tensor all = Tensor::empty({ranks, n + kExtra}, DType::f64);
   parts_.world.all_gather(mine, all, "step result").wait();
 
@@ -160,7 +180,8 @@ Trainer::StepResult Trainer::agree_and_update(const nn::HeadLoss& loss,
     result.stop |= row[n + 1] != 0;
     result.save_due |= row[n + 2] != 0;
   }
-  result.loss = loss_sum / static_cast<double>(data.trained_tokens);
+  result.seconds = all.data<double>()[n + 3];
+  result.loss = loss_sum / static_cast<double>(std::max<int64_t>(data.trained_tokens, 1));
   const optim::Clip clip =
       optim::clip(gathered, parts_.config.train.max_grad_norm, std::isfinite(loss_sum));
   result.grad_norm = clip.norm;
@@ -175,6 +196,7 @@ void Trainer::count(const StepResult& result, const data::StepData& data) {
   state_.step += 1;
   state_.updates = optimizer_.updates();
   state_.tokens += data.tokens;
+  state_.seconds += result.seconds;
   state_.bad_in_a_row = result.updated ? 0 : state_.bad_in_a_row + 1;
   if (result.updated) return;
   state_.skipped += 1;
@@ -210,21 +232,19 @@ bool Trainer::evaluation_due(bool last) const {
   return last || (every > 0 && state_.step % every == 0);
 }
 
-bool Trainer::evaluate_now() {
-  const TrainConfig& train = parts_.config.train;
+void Trainer::evaluate_now() {
   parts_.model.units->gather_all();
-  last_evaluation_ =
-      evaluate(parts_.model, *parts_.eval, {.max_records = train.eval_records}, parts_.world);
+  last_evaluation_ = evaluate(parts_.model, *parts_.eval,
+                              {.max_records = parts_.config.train.eval_records}, parts_.world);
   parts_.telemetry.evaluation(state_.step, last_evaluation_.to_json());
   if (last_evaluation_.loss < state_.best_loss) {
     state_.best_loss = last_evaluation_.loss;
     state_.best_step = state_.step;
     state_.evaluations_since_best = 0;
     if (parts_.config.checkpoint.keep_best) save();
-    return true;
+  } else {
+    state_.evaluations_since_best += 1;
   }
-  state_.evaluations_since_best += 1;
-  return train.early_stop == 0 || state_.evaluations_since_best < train.early_stop;
 }
 
 bool Trainer::clock_says_save() const {

@@ -50,6 +50,7 @@ class Trainer {
     bool updated = true;
     bool stop = false;      // a rank was asked to stop
     bool save_due = false;  // rank 0's clock says so
+    double seconds = 0;     // rank 0\'s clock since the step before
   };
   bool resume();
   StepResult step(const data::StepData& data);
@@ -57,10 +58,12 @@ class Trainer {
   StepResult agree_and_update(const nn::HeadLoss& loss, const data::StepData& data);
   void count(const StepResult& result, const data::StepData& data);
   void report(const StepResult& result, const data::StepData& data, double seconds);
-  bool evaluate_now();  // false: early stop
+  void evaluate_now();
   bool evaluation_due(bool last) const;
   void save();
   bool clock_says_save() const;
+  bool out_of_time() const;
+  bool finished() const;
 
   TrainerParts parts_;
   std::shared_ptr<const data::Dataset> train_;
@@ -73,6 +76,7 @@ class Trainer {
   int64_t saved_step_ = -1;
   std::chrono::steady_clock::time_point last_save_;
   Evaluation last_evaluation_;
+  std::chrono::steady_clock::time_point last_step_;
   double last_lr_ = 0;
 };
 

@@ -13,8 +13,8 @@ RecordEncoder::RecordEncoder(text::Tokenizer tokenizer,
   const std::string& source =
       config.chat_template.empty() ? tokenizer_config.chat_template : config.chat_template;
   if (!source.empty())
-    chat_template_ = std::make_unique<text::ChatTemplate>(source, tokenizer_config.bos_token,
-                                                          tokenizer_config.eos_token);
+    chat_template_ = std::make_unique<text::ChatTemplate>(
+        source, text::special_token_texts(tokenizer_config), "the chat template");
 }
 
 void RecordEncoder::append(Example& example, std::string_view text, bool trained) const {

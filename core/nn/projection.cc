@@ -132,9 +132,11 @@ void Projection::add_adapters(const Tensor& x, const Tensor& y, const Step& step
     if (m.adapter) as.push_back(m.adapter->a->value), ranks += m.adapter->a->shape[0];
   if (as.empty()) return;
   const Tensor x_dropped = adapter_input(x, step);
+  // h carries the adapters' common scale: products that accumulate are fastest without a factor.
   Tensor h_TR = Tensor::empty({x.dim(0), ranks}, x.dtype(), x.device());
   for_each_product(as, [&](int64_t column, const Tensor& a) {
-    ops::matmul(x_dropped, ops::transposed(a), ops::columns(h_TR, column, column + a.dim(0)));
+    ops::matmul(x_dropped, ops::transposed(a), ops::columns(h_TR, column, column + a.dim(0)),
+                {.alpha = common_scale()});
   });
   tape.push(h_TR);
   int64_t column = 0, r = 0;
@@ -144,7 +146,8 @@ void Projection::add_adapters(const Tensor& x, const Tensor& y, const Step& step
       const Adapter& adapter = *m.adapter;
       const int64_t r_next = r + adapter.a->shape[0];
       ops::matmul(ops::columns(h_TR, r, r_next), ops::transposed(adapter.b->value),
-                  ops::columns(y, column, next), {.alpha = adapter.scale, .accumulate = true});
+                  ops::columns(y, column, next),
+                  {.alpha = adapter.scale / common_scale(), .accumulate = true});
       r = r_next;
       if (adapter.magnitude) {
         const Tensor norms = adapted_row_norms(m);
@@ -179,6 +182,13 @@ Tensor Projection::backward(const Tensor& dy_in, const Step& step, Tape& tape) c
   });
   if (adapted) adapters_backward(dy, x, h_TR, dx, step);
   return dx;
+}
+
+// The first adapter's scale: all of them have it, unless a PEFT adapter's patterns say otherwise.
+float Projection::common_scale() const {
+  for (const auto& m : members_)
+    if (m.adapter) return m.adapter->scale;
+  return 1;
 }
 
 void Projection::weights_backward(const Tensor& dy, const Tensor& x, const Step& step) const {
@@ -246,9 +256,10 @@ void Projection::adapters_backward(const Tensor& dy, const Tensor& x, const Tens
     if (m.adapter) {
       const Adapter& adapter = *m.adapter;
       const int64_t r_next = r + adapter.a->shape[0];
-      step.weight_grads->push([=, db = adapter.b->grad, scale = adapter.scale] {
+      const float rest = adapter.scale / common_scale();
+      step.weight_grads->push([=, db = adapter.b->grad] {
         ops::matmul(ops::columns(dy, column, next).transposed(), ops::columns(h_TR, r, r_next), db,
-                    {.alpha = scale, .accumulate = true});
+                    {.alpha = rest, .accumulate = true});
       });
       ops::matmul(ops::columns(dy, column, next), adapter.b->value, ops::columns(dh_TR, r, r_next),
                   {.alpha = adapter.scale});

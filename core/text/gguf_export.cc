@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "core/base/error.h"
@@ -103,6 +106,22 @@ void fill_gpt2(const Json& file, GgufTokenizer& gguf) {
   }
 }
 
+// Whether scores say the same: for each token all pairs that make it, one token after the other.
+bool follows_from_scores(const GgufTokenizer& gguf,
+                         std::vector<std::pair<int32_t, int32_t>> pairs) {
+  auto derived = merges_from_scores(gguf.tokens, gguf.scores, gguf.types);
+  std::unordered_map<std::string_view, int32_t> ids;
+  for (size_t id = 0; id < gguf.tokens.size(); ++id) ids.emplace(gguf.tokens[id], id);
+  const auto score = [&](const std::pair<int32_t, int32_t>& pair) {
+    return gguf.scores[ids.at(gguf.tokens[pair.first] + gguf.tokens[pair.second])];
+  };
+  const auto stronger = [&](const auto& a, const auto& b) { return score(a) > score(b); };
+  if (!std::is_sorted(pairs.begin(), pairs.end(), stronger)) return false;
+  std::sort(pairs.begin(), pairs.end());
+  std::sort(derived.begin(), derived.end());
+  return pairs == derived;
+}
+
 // A token's score is minus the rank of the first merge that makes it; what no merge makes comes
 // last.
 void fill_llama(const Tokenizer& tokenizer, const Json& file, GgufTokenizer& gguf) {
@@ -122,7 +141,7 @@ void fill_llama(const Tokenizer& tokenizer, const Json& file, GgufTokenizer& ggu
   const Json& unk = member(file.at("model"), "unk_token");
   if (unk.is_string())
     gguf.types[*tokenizer.id_of(unk.as_string())] = static_cast<int32_t>(GgufTokenType::unknown);
-  if (merges_from_scores(gguf.tokens, gguf.scores, gguf.types) != pairs)
+  if (!follows_from_scores(gguf, std::move(pairs)))
     log::warn(
         "GGUF: the merges of this tokenizer do not follow from scores: llama.cpp's ids may differ");
 }
@@ -132,6 +151,12 @@ void fill_llama(const Tokenizer& tokenizer, const Json& file, GgufTokenizer& ggu
 GgufTokenizer to_gguf(const Tokenizer& tokenizer, const TokenizerConfig& config, int64_t rows) {
   GgufTokenizer gguf;
   const Json file = tokenizer.to_json();
+  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    const Json& affix = member(file.at("model"), key);
+    if (affix.is_string() && !affix.as_string().empty())
+      fail(ErrorKind::unavailable,
+           "this tokenizer cannot be written into a GGUF: llama.cpp has no {}", key);
+  }
   const SpaceStyle style = space_style(file);
   const bool sentencepiece = style.is_sentencepiece && is_true(file.at("model"), "byte_fallback");
   fill_tokens(tokenizer, rows, sentencepiece, gguf);

@@ -19,10 +19,13 @@ Rendering Template::render_marked(const Json& variables, const RenderOptions& op
   try {
     return evaluator.run(variables);
   } catch (const TemplateError& e) {
-    fail(ErrorKind::bad_data, "{}: chat template, line {}: {}", ast_->where, evaluator.line(), e.what());
+    fail(ErrorKind::bad_data, "{}: chat template, line {}: {}", ast_->where, evaluator.line(),
+         e.what());
   }
 }
 
-bool Template::has_generation_marks() const { return ast_->has_generation_marks; }
+bool Template::has_generation_marks() const {
+  return ast_->has_generation_marks;
+}
 
 }  // namespace weft::text::jinja

@@ -1,8 +1,9 @@
 // A subset of Jinja2, as large as chat templates need, with the semantics of the environment that
-// transformers renders them in: ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True),
-// loop controls, `{% generation %}` marks, tojson as json.dumps, raise_exception and strftime_now.
-// Templates come from strangers: every rendering is bounded. What is not supported is an error that
-// names the template and the line. How it is built: jinja/lexer -> parser -> ast -> evaluator.
+// transformers renders them in: ImmutableSandboxedEnvironment(trim_blocks=True,
+// lstrip_blocks=True), loop controls, `{% generation %}` marks, tojson as json.dumps,
+// raise_exception and strftime_now. Templates come from strangers: every rendering is bounded. What
+// is not supported is an error that names the template and the line. How it is built: jinja/lexer
+// -> parser -> ast -> evaluator.
 #pragma once
 
 #include <ctime>
@@ -19,7 +20,7 @@ namespace weft::text::jinja {
 struct Limits {
   size_t max_steps = 5'000'000;  // nodes evaluated + elements visited + 64-byte pieces of text
   size_t max_string_bytes = size_t{64} << 20;  // any one string, and the output
-  int max_depth = 400;           // of nested nodes and calls while evaluating
+  int max_depth = 400;                         // of nested nodes and calls while evaluating
 };
 
 struct RenderOptions {

@@ -11,6 +11,7 @@
 #include "core/base/error.h"
 #include "core/text/regex.h"
 #include "core/text/unicode.h"
+#include "core/text/unicode_tables.h"
 
 namespace weft::text {
 namespace {
@@ -124,7 +125,7 @@ class Translator {
         return;
       case 'p':
       case 'P':
-        return property();
+        return property(in_class);
       case 'u':
       case 'x':
         return code_point();
@@ -153,7 +154,7 @@ class Translator {
     at_ += 2;
   }
 
-  void property() {
+  void property(bool in_class) {
     const size_t end = in_.find('}', at_);
     if (at_ + 2 >= in_.size() || in_[at_ + 2] != '{' || end == in_.npos)
       unsupported(in_.substr(at_, 2));
@@ -166,11 +167,24 @@ class Translator {
     const bool category =
         std::find(kCategories.begin(), kCategories.end(), name) != kCategories.end();
     if (!category && !is_script(name)) unsupported(in_.substr(at_, end + 1 - at_));
+    at_ = end + 1;
+    if (name.size() == 1 &&
+        !(negated && in_class)) {  // a category of which PCRE2 may know too little
+      const std::string members = "\\p{" + std::string(name) + "}" + newer(name[0]);
+      out_ += in_class ? members : (negated ? "[^" : "[") + members + "]";
+      return;
+    }
     out_ += negated ? "\\P{" : "\\p{";
     // Since 10.40 a bare script name means its extensions too; Oniguruma means the script alone.
     if (!category && pcre2_has_script_prefix()) out_ += "sc:";
     out_ += std::string(name) + "}";
-    at_ = end + 1;
+  }
+
+  static std::string newer(char category) {
+    std::string members;
+    for (const auto& [first, last] : newer_members(category))
+      members += fmt::format("\\x{{{:X}}}-\\x{{{:X}}}", first, last);
+    return members;
   }
 
   static bool is_script(std::string_view name) {

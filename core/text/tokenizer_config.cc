@@ -135,4 +135,13 @@ SpecialIds special_ids(const Tokenizer& tokenizer, const TokenizerConfig& config
   return ids;
 }
 
+Json special_token_texts(const TokenizerConfig& config) {
+  Json texts = Json::Object{};
+  if (!config.bos_token.empty()) texts.set("bos_token", config.bos_token);
+  if (!config.eos_token.empty()) texts.set("eos_token", config.eos_token);
+  if (!config.pad_token.empty()) texts.set("pad_token", config.pad_token);
+  if (!config.unk_token.empty()) texts.set("unk_token", config.unk_token);
+  return texts;
+}
+
 }  // namespace weft::text

@@ -25,6 +25,10 @@ struct TokenizerConfig {
   Json to_json() const;
 };
 
+// The tokens with a role as a chat template wants them: {"bos_token": "<s>", ...}; those that there
+// are.
+Json special_token_texts(const TokenizerConfig& config);
+
 // The roles as ids of a tokenizer. -1: none.
 struct SpecialIds {
   int32_t bos = -1, eos = -1, pad = -1, unk = -1;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/error.h"
+#include "core/text/unicode_tables.h"
 
 namespace weft::text {
 namespace {
@@ -63,18 +64,55 @@ const utf8proc_property_t* property(uint32_t code_point) {
   return utf8proc_get_property(static_cast<utf8proc_int32_t>(code_point));
 }
 
+bool is_inert(utf8proc_int32_t c) {
+  static const auto inert = inert_in_normal_forms();
+  return c >= static_cast<utf8proc_int32_t>(inert.front().first) &&
+         contains(inert, static_cast<uint32_t>(c));
+}
+
+int mark_class(utf8proc_int32_t c) {
+  return c < 0x300 || is_inert(c) ? 0 : property(c)->combining_class;
+}
+
+void decompose(utf8proc_int32_t c, bool compatibly, std::vector<utf8proc_int32_t>& points) {
+  if (c < 0x80 || is_inert(c)) return points.push_back(c);
+  const int options = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compatibly ? UTF8PROC_COMPAT : 0);
+  utf8proc_int32_t parts[32];  // the longest decomposition has 18
+  const auto count =
+      utf8proc_decompose_char(c, parts, 32, static_cast<utf8proc_option_t>(options), nullptr);
+  CHECK(count > 0 && count <= 32, "decomposition of U+{:04X}: {}", c, count);
+  points.insert(points.end(), parts, parts + count);
+}
+
 // Canonical ordering: marks between two starters are sorted by class, stably. (utf8proc's own sort
 // is quadratic in the length of such a run.)
 void order_marks(std::vector<utf8proc_int32_t>& points) {
-  const auto mark_class = [](utf8proc_int32_t c) { return property(c)->combining_class; };
   for (size_t i = 0; i < points.size(); ++i) {
-    if (points[i] < 0x300 || mark_class(points[i]) == 0) continue;
+    if (mark_class(points[i]) == 0) continue;
     size_t end = i + 1;
     while (end < points.size() && mark_class(points[end]) != 0) ++end;
     std::stable_sort(points.begin() + i, points.begin() + end,
-                     [&](auto a, auto b) { return mark_class(a) < mark_class(b); });
+                     [](auto a, auto b) { return mark_class(a) < mark_class(b); });
     i = end;
   }
+}
+
+// Composes what stands between inert characters, which compose with nothing.
+void compose(std::vector<utf8proc_int32_t>& points) {
+  size_t kept = 0;
+  for (size_t begin = 0; begin < points.size();) {
+    size_t end = begin;
+    while (end < points.size() && !is_inert(points[end])) ++end;
+    const auto size = utf8proc_normalize_utf32(
+        points.data() + begin, static_cast<utf8proc_ssize_t>(end - begin),
+        static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+    CHECK(size >= 0, "{}", utf8proc_errmsg(size));
+    std::copy_n(points.begin() + begin, size, points.begin() + kept);
+    kept += static_cast<size_t>(size);
+    if (end < points.size()) points[kept++] = points[end];
+    begin = end + 1;
+  }
+  points.resize(kept);
 }
 
 // Nothing below U+0300 changes under NFC, nothing of ASCII under any form.
@@ -169,7 +207,7 @@ bool is_numeric(uint32_t c) {
   if (c < 0x80) return c >= '0' && c <= '9';
   const auto category = property(c)->category;
   return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL ||
-         category == UTF8PROC_CATEGORY_NO;
+         category == UTF8PROC_CATEGORY_NO || contains(newer_numeric(), c);
 }
 
 bool is_word(uint32_t c) {
@@ -195,28 +233,16 @@ bool is_word(uint32_t c) {
 
 std::string normalize(std::string_view text, NormalForm form) {
   if (is_surely_normal(text, form)) return std::string(text);
-  int options = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
-  if (form == NormalForm::nfkc || form == NormalForm::nfkd) options |= UTF8PROC_COMPAT;
+  const bool compatibly = form == NormalForm::nfkc || form == NormalForm::nfkd;
   std::vector<utf8proc_int32_t> points;
   points.reserve(text.size());
-  for (size_t at = 0; at < text.size();) {
-    const auto c = static_cast<utf8proc_int32_t>(next_code_point(text, at));
-    utf8proc_int32_t parts[32];  // the longest decomposition has 18
-    const auto count =
-        utf8proc_decompose_char(c, parts, 32, static_cast<utf8proc_option_t>(options), nullptr);
-    CHECK(count > 0 && count <= 32, "decomposition of U+{:04X}: {}", c, count);
-    points.insert(points.end(), parts, parts + count);
-  }
+  for (size_t at = 0; at < text.size();)
+    decompose(static_cast<utf8proc_int32_t>(next_code_point(text, at)), compatibly, points);
   order_marks(points);
-  auto size = static_cast<utf8proc_ssize_t>(points.size());
-  if (form == NormalForm::nfc || form == NormalForm::nfkc) {
-    size = utf8proc_normalize_utf32(
-        points.data(), size, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-    CHECK(size >= 0, "{}", utf8proc_errmsg(size));
-  }
+  if (form == NormalForm::nfc || form == NormalForm::nfkc) compose(points);
   std::string out;
   out.reserve(text.size());
-  for (utf8proc_ssize_t i = 0; i < size; ++i) append_utf8(points[i], out);
+  for (const utf8proc_int32_t c : points) append_utf8(static_cast<uint32_t>(c), out);
   return out;
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/cpu/attention_units.h"
+#include "kernels/cpu/run_units.h"
 
 #define WEFT_SIMD_FILE "kernels/cpu/attention_simd.h"
 #include "kernels/cpu/for_each_isa.h"

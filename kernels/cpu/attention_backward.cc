@@ -2,6 +2,7 @@
 
 #include "core/ops/attention.h"
 #include "kernels/cpu/attention_units.h"
+#include "kernels/cpu/run_units.h"
 
 namespace weft::ops::cpu {
 namespace {

@@ -2,11 +2,8 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
-#include <functional>
 #include <vector>
 
-#include "core/base/threads.h"
 #include "core/ops/attention.h"
 
 namespace weft::ops::cpu {
@@ -109,17 +106,6 @@ inline void fill_visible(const QueryBlock& block, int64_t first_key, int64_t pad
     const int64_t last = r < block.rows() ? block.last_key(r) - first_key : kKeyBlock;
     visible[r] = static_cast<int32_t>(std::clamp<int64_t>(last, -1, kKeyBlock));
   }
-}
-
-// Calls work(unit, scratch) for units 0 .. count - 1; each thread takes the next one that is free
-// and has `scratch_floats` of its own, so work must not depend on who does it.
-inline void run_units(int64_t count, int64_t scratch_floats,
-                      const std::function<void(int64_t, float*)>& work) {
-  std::atomic<int64_t> next{0};
-  parallel_for(std::min<int64_t>(count, num_threads()), 1, [&](int64_t, int64_t) {
-    const Tensor scratch = Tensor::empty({scratch_floats}, DType::f32, {}, MemoryTag::workspace);
-    for (int64_t unit = next++; unit < count; unit = next++) work(unit, scratch.data<float>());
-  });
 }
 
 }  // namespace weft::ops::cpu

@@ -35,12 +35,12 @@ class Tokenize : public ::testing::Test {
  protected:
   Tokenize() {
     std::ofstream(dir_.file("tokenizer.json")) << R"({
-      "added_tokens": [{"id": 2, "content": "<s>", "special": true, "single_word": false,
+      "added_tokens": [{"id": 3, "content": "<s>", "special": true, "single_word": false,
                         "lstrip": false, "rstrip": false, "normalized": false}],
       "normalizer": null, "post_processor": null,
       "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true},
       "decoder": {"type": "ByteLevel"},
-      "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 3}, "merges": ["a b"]}})";
+      "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}})";
   }
   std::string model() const { return dir_.path().string(); }
   test::TempDir dir_;
@@ -48,12 +48,12 @@ class Tokenize : public ::testing::Test {
 
 TEST_F(Tokenize, ALineOfTextIsALineOfIds) {
   EXPECT_EQ(tokenize(model(), "{\"text\": \"abba\"}\n{\"text\": \"\"}\n{\"text\": \"<s>b\"}\n"),
-            "[3, 1, 0]\n[]\n[2, 1]\n");
+            "[2, 1, 0]\n[]\n[3, 1]\n");
   EXPECT_EQ(tokenize(dir_.file("tokenizer.json"), "{\"text\": \"a\"}"), "[0]\n");
 }
 
 TEST_F(Tokenize, DecodeIsTheOtherWay) {
-  EXPECT_EQ(tokenize(model(), "[3, 1, 0]\n[]\n", true), "{\"text\": \"abba\"}\n{\"text\": \"\"}\n");
+  EXPECT_EQ(tokenize(model(), "[2, 1, 0]\n[]\n", true), "{\"text\": \"abba\"}\n{\"text\": \"\"}\n");
 }
 
 TEST_F(Tokenize, BadLinesAreNamedByNumber) {

@@ -67,8 +67,7 @@ bool equal(const Value& a, const Value& b, Meter& meter) {
   if (i && j) return *i == *j;
   const auto x = a.number(), y = b.number();
   if (x && y) return *x == *y;
-  if (a.is_undefined() || a.is_none())
-    return a.is_undefined() ? b.is_undefined() : b.is_none();
+  if (a.is_undefined() || a.is_none()) return a.is_undefined() ? b.is_undefined() : b.is_none();
   if (const Sequence* s = a.get<Sequence>())
     return b.get<Sequence>() && equal_sequences(*s, *b.get<Sequence>(), meter);
   if (const Dict* d = a.get<Dict>()) return b.get<Dict>() && equal_dicts(*d, *b.get<Dict>(), meter);
@@ -97,15 +96,24 @@ bool less(const Value& a, const Value& b, Meter& meter) {
 
 bool holds(Operator op, const Value& a, const Value& b, Meter& meter) {
   switch (op) {
-    case Operator::equal: return equal(a, b, meter);
-    case Operator::not_equal: return !equal(a, b, meter);
-    case Operator::less: return less(a, b, meter);
-    case Operator::greater: return less(b, a, meter);
-    case Operator::less_equal: return less(a, b, meter) || equal(a, b, meter);
-    case Operator::greater_equal: return less(b, a, meter) || equal(a, b, meter);
-    case Operator::in: return contains(b, a, meter);
-    case Operator::not_in: return !contains(b, a, meter);
-    default: CHECK(false, "operator {} is no comparison", static_cast<int>(op));
+    case Operator::equal:
+      return equal(a, b, meter);
+    case Operator::not_equal:
+      return !equal(a, b, meter);
+    case Operator::less:
+      return less(a, b, meter);
+    case Operator::greater:
+      return less(b, a, meter);
+    case Operator::less_equal:
+      return less(a, b, meter) || equal(a, b, meter);
+    case Operator::greater_equal:
+      return less(b, a, meter) || equal(a, b, meter);
+    case Operator::in:
+      return contains(b, a, meter);
+    case Operator::not_in:
+      return !contains(b, a, meter);
+    default:
+      CHECK(false, "operator {} is no comparison", static_cast<int>(op));
   }
   return false;
 }

@@ -65,7 +65,9 @@ Evaluator::Flow Evaluator::execute(const Statement& statement, const ScopePtr& s
   meter_.charge(1);
   line_ = statement.line;
   switch (statement.kind) {
-    case StatementKind::text: write(statement.text); break;
+    case StatementKind::text:
+      write(statement.text);
+      break;
     case StatementKind::output:
       write(to_text(evaluate(*statement.expression, scope), meter_));
       break;
@@ -73,11 +75,14 @@ Evaluator::Flow Evaluator::execute(const Statement& statement, const ScopePtr& s
       for (const Branch& branch : statement.branches)
         if (is_true(evaluate(*branch.condition, scope))) return execute(branch.body, scope);
       return execute(statement.otherwise, scope);
-    case StatementKind::loop: return execute_loop(statement, scope);
+    case StatementKind::loop:
+      return execute_loop(statement, scope);
     case StatementKind::set:
       assign(statement.target, evaluate(*statement.expression, scope), scope);
       break;
-    case StatementKind::set_block: execute_set_block(statement, scope); break;
+    case StatementKind::set_block:
+      execute_set_block(statement, scope);
+      break;
     case StatementKind::macro:
       set(scope, statement.text, Value(own(std::make_unique<Macro>(statement, scope))));
       break;
@@ -92,9 +97,13 @@ Evaluator::Flow Evaluator::execute(const Statement& statement, const ScopePtr& s
       write(to_text(evaluate(*statement.expression, scope, &body), meter_));
       break;
     }
-    case StatementKind::generation: execute_generation(statement, scope); break;
-    case StatementKind::break_loop: return Flow::break_loop;
-    case StatementKind::continue_loop: return Flow::continue_loop;
+    case StatementKind::generation:
+      execute_generation(statement, scope);
+      break;
+    case StatementKind::break_loop:
+      return Flow::break_loop;
+    case StatementKind::continue_loop:
+      return Flow::continue_loop;
   }
   return Flow::normal;
 }
@@ -172,7 +181,8 @@ void Evaluator::assign(const Target& target, const Value& value, const ScopePtr&
   if (!target.attribute.empty()) {
     const Value* found = find(scope, target.name);
     auto* space = found ? dynamic_cast<Namespace*>(found->object()) : nullptr;
-    if (!space) template_error("cannot assign to an attribute of '{}': it is no namespace", target.name);
+    if (!space)
+      template_error("cannot assign to an attribute of '{}': it is no namespace", target.name);
     return space->set(target.attribute, value);
   }
   if (target.parts.empty()) return set(scope, target.name, value);
@@ -234,7 +244,8 @@ Value Evaluator::call_macro(const Statement& macro, const ScopePtr& defined_in,
   }
   if (macro.takes_kwargs) set(scope, "kwargs", Value::dict(std::move(rest)));
   if (macro.takes_varargs) {
-    const auto first = arguments.positional.begin() + static_cast<std::ptrdiff_t>(std::min(given, count));
+    const auto first =
+        arguments.positional.begin() + static_cast<std::ptrdiff_t>(std::min(given, count));
     set(scope, "varargs", Value::tuple(Values(first, arguments.positional.end())));
   }
   return Value(capture(macro.body, scope));

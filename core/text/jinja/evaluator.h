@@ -1,5 +1,5 @@
-// Runs a syntax tree: one evaluator is one rendering. It owns the scopes, the objects and the output,
-// counts steps and depth, and knows the line at hand for errors.
+// Runs a syntax tree: one evaluator is one rendering. It owns the scopes, the objects and the
+// output, counts steps and depth, and knows the line at hand for errors.
 #pragma once
 
 #include <memory>
@@ -12,7 +12,8 @@
 
 namespace weft::text::jinja {
 
-// Variables, innermost scope first. Shared, because macros keep the scope that they were defined in.
+// Variables, innermost scope first. Shared, because macros keep the scope that they were defined
+// in.
 struct Scope {
   explicit Scope(std::shared_ptr<Scope> parent) : parent(std::move(parent)) {}
   std::vector<std::pair<std::string, Value>> variables;

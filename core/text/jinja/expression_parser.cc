@@ -15,7 +15,8 @@ constexpr int kMaxDepth = 300;        // of the tree: long chains of + count too
 class Nesting {
  public:
   explicit Nesting(ExpressionParser& parser) : parser_(parser) {
-    if (++parser_.nesting_ > kMaxNestedParts) parser_.tokens_.error("expressions nested too deeply");
+    if (++parser_.nesting_ > kMaxNestedParts)
+      parser_.tokens_.error("expressions nested too deeply");
   }
   ~Nesting() { --parser_.nesting_; }
   Nesting(const Nesting&) = delete;
@@ -45,7 +46,8 @@ ExpressionPtr ExpressionParser::finish(ExpressionPtr expression) {
   look(expression->arguments.spread);
   look(expression->arguments.spread_named);
   expression->depth = deepest + 1;
-  if (expression->depth > kMaxDepth) tokens_.error("the expression is too long or too deeply nested");
+  if (expression->depth > kMaxDepth)
+    tokens_.error("the expression is too long or too deeply nested");
   return expression;
 }
 
@@ -109,8 +111,8 @@ ExpressionPtr ExpressionParser::logical_not() {
 
 ExpressionPtr ExpressionParser::comparison() {
   static const std::pair<const char*, Operator> kSymbols[] = {
-      {"==", Operator::equal},   {"!=", Operator::not_equal}, {"<", Operator::less},
-      {"<=", Operator::less_equal}, {">", Operator::greater}, {">=", Operator::greater_equal}};
+      {"==", Operator::equal},      {"!=", Operator::not_equal}, {"<", Operator::less},
+      {"<=", Operator::less_equal}, {">", Operator::greater},    {">=", Operator::greater_equal}};
   ExpressionPtr first = sum();
   auto chain = make(ExpressionKind::comparison, first->line);
   for (;;) {
@@ -207,7 +209,8 @@ ExpressionPtr ExpressionParser::primary() {
     const std::string name = tokens_.take().text;
     const bool yes = name == "true" || name == "True", no = name == "false" || name == "False";
     const bool none = name == "none" || name == "None";
-    auto value = make(yes || no || none ? ExpressionKind::constant : ExpressionKind::variable, line);
+    auto value =
+        make(yes || no || none ? ExpressionKind::constant : ExpressionKind::variable, line);
     if (yes || no || none)
       value->constant = none ? Value(None{}) : Value(yes);
     else
@@ -312,9 +315,9 @@ ExpressionPtr ExpressionParser::subscript(ExpressionPtr operand) {
   for (int i = 1; i < 3 && tokens_.take_symbol(":"); ++i)
     if (!tokens_.at_symbol(":") && !tokens_.at_symbol("]")) bounds[i] = expression();
   tokens_.expect_symbol("]");
-  return make(ExpressionKind::slice, opener.line,
-              parts(std::move(operand), std::move(bounds[0]), std::move(bounds[1]),
-                    std::move(bounds[2])));
+  return make(
+      ExpressionKind::slice, opener.line,
+      parts(std::move(operand), std::move(bounds[0]), std::move(bounds[1]), std::move(bounds[2])));
 }
 
 CallArguments ExpressionParser::arguments() {
@@ -322,7 +325,8 @@ CallArguments ExpressionParser::arguments() {
   tokens_.expect_symbol("(");
   while (!tokens_.at_symbol(")")) {
     const Token& ahead = tokens_.ahead();
-    const bool named = tokens_.at(TokenKind::name) && ahead.kind == TokenKind::symbol && ahead.text == "=";
+    const bool named =
+        tokens_.at(TokenKind::name) && ahead.kind == TokenKind::symbol && ahead.text == "=";
     if (all.spread_named) tokens_.error("arguments after **");
     if (tokens_.take_symbol("*")) {
       if (all.spread) tokens_.error("a second * argument");
@@ -334,7 +338,8 @@ CallArguments ExpressionParser::arguments() {
       tokens_.take();
       all.named.emplace_back(std::move(name), expression());
     } else {
-      if (!all.named.empty() || all.spread) tokens_.error("a positional argument after a named one");
+      if (!all.named.empty() || all.spread)
+        tokens_.error("a positional argument after a named one");
       all.positional.push_back(expression());
     }
     if (!tokens_.at_symbol(")")) tokens_.expect_symbol(",");
@@ -367,7 +372,9 @@ ExpressionPtr ExpressionParser::filters(ExpressionPtr operand) {
   return operand;
 }
 
-ExpressionPtr ExpressionParser::first_filter() { return filters(filter(nullptr)); }
+ExpressionPtr ExpressionParser::first_filter() {
+  return filters(filter(nullptr));
+}
 
 ExpressionPtr ExpressionParser::filter(ExpressionPtr operand) {
   auto filter = make(ExpressionKind::filter, tokens_.line(), parts(std::move(operand)));
@@ -393,7 +400,8 @@ ExpressionPtr ExpressionParser::test(ExpressionPtr operand) {
     test->arguments.positional.push_back(postfix(primary()));
   }
   test = finish(std::move(test));
-  return negated ? make(ExpressionKind::logical_not, line, parts(std::move(test))) : std::move(test);
+  return negated ? make(ExpressionKind::logical_not, line, parts(std::move(test)))
+                 : std::move(test);
 }
 
 }  // namespace weft::text::jinja

@@ -15,8 +15,8 @@ class ExpressionParser {
  public:
   explicit ExpressionParser(TokenStream& tokens) : tokens_(tokens) {}
 
-  ExpressionPtr expression();            // with `if ... else`
-  ExpressionPtr without_conditional();   // for places where `if` follows
+  ExpressionPtr expression();           // with `if ... else`
+  ExpressionPtr without_conditional();  // for places where `if` follows
   // A tuple when commas follow, as in `{{ 1, 2 }}`. `stop` is a name that ends it.
   ExpressionPtr tuple(bool conditional, std::string_view stop = "");
   ExpressionPtr filters(ExpressionPtr operand);  // | a | b

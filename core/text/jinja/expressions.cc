@@ -16,13 +16,16 @@ Value Evaluator::evaluate(const Expression& expression, const ScopePtr& scope, c
   line_ = expression.line;
   const Expressions& operands = expression.operands;
   switch (expression.kind) {
-    case ExpressionKind::constant: return expression.constant;
-    case ExpressionKind::variable: return evaluate_variable(expression, scope);
+    case ExpressionKind::constant:
+      return expression.constant;
+    case ExpressionKind::variable:
+      return evaluate_variable(expression, scope);
     case ExpressionKind::attribute: {
       const Deeper deeper(*this);
       return attribute(evaluate(*operands[0], scope), expression.name);
     }
-    default: return evaluate_compound(expression, scope, body);
+    default:
+      return evaluate_compound(expression, scope, body);
   }
 }
 
@@ -31,26 +34,38 @@ Value Evaluator::evaluate_compound(const Expression& expression, const ScopePtr&
   const Deeper deeper(*this);
   const Expressions& operands = expression.operands;
   switch (expression.kind) {
-    case ExpressionKind::list: return Value::list(evaluate_all(operands, scope));
-    case ExpressionKind::tuple: return Value::tuple(evaluate_all(operands, scope));
-    case ExpressionKind::dict: return evaluate_dict(expression, scope);
+    case ExpressionKind::list:
+      return Value::list(evaluate_all(operands, scope));
+    case ExpressionKind::tuple:
+      return Value::tuple(evaluate_all(operands, scope));
+    case ExpressionKind::dict:
+      return evaluate_dict(expression, scope);
     case ExpressionKind::item: {
       const Value object = evaluate(*operands[0], scope);
       return item(object, evaluate(*operands[1], scope));
     }
-    case ExpressionKind::slice: return evaluate_slice(expression, scope);
-    case ExpressionKind::call: return evaluate_call(expression, scope);
-    case ExpressionKind::filter: return evaluate_filter(expression, scope, body);
-    case ExpressionKind::test: return evaluate_test(expression, scope);
-    case ExpressionKind::negate: return negated(evaluate(*operands[0], scope));
-    case ExpressionKind::positive: return negated(negated(evaluate(*operands[0], scope)));
+    case ExpressionKind::slice:
+      return evaluate_slice(expression, scope);
+    case ExpressionKind::call:
+      return evaluate_call(expression, scope);
+    case ExpressionKind::filter:
+      return evaluate_filter(expression, scope, body);
+    case ExpressionKind::test:
+      return evaluate_test(expression, scope);
+    case ExpressionKind::negate:
+      return negated(evaluate(*operands[0], scope));
+    case ExpressionKind::positive:
+      return negated(negated(evaluate(*operands[0], scope)));
     case ExpressionKind::binary: {
       const Value left = evaluate(*operands[0], scope);
       return arithmetic(expression.operators[0], left, evaluate(*operands[1], scope), meter_);
     }
-    case ExpressionKind::comparison: return evaluate_comparison(expression, scope);
-    case ExpressionKind::concatenate: return evaluate_concatenation(expression, scope);
-    case ExpressionKind::logical_not: return !is_true(evaluate(*operands[0], scope));
+    case ExpressionKind::comparison:
+      return evaluate_comparison(expression, scope);
+    case ExpressionKind::concatenate:
+      return evaluate_concatenation(expression, scope);
+    case ExpressionKind::logical_not:
+      return !is_true(evaluate(*operands[0], scope));
     case ExpressionKind::logical_and: {
       Value left = evaluate(*operands[0], scope);
       return is_true(left) ? evaluate(*operands[1], scope) : left;
@@ -59,8 +74,10 @@ Value Evaluator::evaluate_compound(const Expression& expression, const ScopePtr&
       Value left = evaluate(*operands[0], scope);
       return is_true(left) ? left : evaluate(*operands[1], scope);
     }
-    case ExpressionKind::conditional: return evaluate_conditional(expression, scope);
-    default: CHECK(false, "an expression of kind {}", static_cast<int>(expression.kind));
+    case ExpressionKind::conditional:
+      return evaluate_conditional(expression, scope);
+    default:
+      CHECK(false, "an expression of kind {}", static_cast<int>(expression.kind));
   }
   return {};
 }
@@ -183,8 +200,8 @@ Value Evaluator::evaluate_conditional(const Expression& expression, const ScopeP
   const Expressions& operands = expression.operands;
   if (is_true(evaluate(*operands[1], scope))) return evaluate(*operands[0], scope);
   if (operands[2]) return evaluate(*operands[2], scope);
-  return Value::undefined(fmt::format(
-      "the inline if of line {} was false and has no else", expression.line));
+  return Value::undefined(
+      fmt::format("the inline if of line {} was false and has no else", expression.line));
 }
 
 Value Evaluator::attribute(const Value& object, const std::string& name) {
@@ -193,16 +210,20 @@ Value Evaluator::attribute(const Value& object, const std::string& name) {
     if (auto found = o->attribute(name)) return *found;
   }
   switch (method_status(object, name)) {
-    case MethodStatus::supported: return Value::method(object, name);
+    case MethodStatus::supported:
+      return Value::method(object, name);
     case MethodStatus::forbidden:
-      return Value::undefined(fmt::format("the method '{}' would change a value: it is forbidden", name));
+      return Value::undefined(
+          fmt::format("the method '{}' would change a value: it is forbidden", name));
     case MethodStatus::unsupported:
       template_error("the method '{}' of type '{}' is not supported", name, object.type_name());
-    case MethodStatus::absent: break;
+    case MethodStatus::absent:
+      break;
   }
   if (const Dict* dict = object.get<Dict>())
     if (const Value* found = find_key(*dict, Value(name), meter_)) return *found;
-  return Value::undefined(fmt::format("'{} object' has no attribute '{}'", object.type_name(), name));
+  return Value::undefined(
+      fmt::format("'{} object' has no attribute '{}'", object.type_name(), name));
 }
 
 Value Evaluator::item(const Value& object, const Value& key) {
@@ -216,7 +237,8 @@ Value Evaluator::item(const Value& object, const Value& key) {
   const auto index = key.integer();
   const Sequence* sequence = object.get<Sequence>();
   const bool indexable = object.is_string() || object.get<Range>() ||
-                         object.sequence(SequenceKind::list) || object.sequence(SequenceKind::tuple);
+                         object.sequence(SequenceKind::list) ||
+                         object.sequence(SequenceKind::tuple);
   if (index && indexable) {
     const int64_t length = *length_of(object, meter_);
     const int64_t at = *index < 0 ? *index + length : *index;

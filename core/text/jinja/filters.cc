@@ -43,6 +43,8 @@ int64_t integer_argument(const Value* value, int64_t otherwise, const char* what
   template_error("'{}' must be an integer, not a value of type '{}'", what, value->type_name());
 }
 
-bool flag_argument(const Value* value, bool otherwise) { return value ? is_true(*value) : otherwise; }
+bool flag_argument(const Value* value, bool otherwise) {
+  return value ? is_true(*value) : otherwise;
+}
 
 }  // namespace weft::text::jinja

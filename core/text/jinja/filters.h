@@ -1,5 +1,5 @@
-// Jinja's filters. What gives a generator in Jinja (map, select, ...) gives an Iterator here, which is
-// as true and as lengthless.
+// Jinja's filters. What gives a generator in Jinja (map, select, ...) gives an Iterator here, which
+// is as true and as lengthless.
 #pragma once
 
 #include <string>
@@ -21,7 +21,7 @@ Value apply_filter(Evaluator& evaluator, const std::string& name, const Value& i
 const Filters& text_filters();      // text_filters.cc
 const Filters& number_filters();    // number_filters.cc
 const Filters& sequence_filters();  // sequence_filters.cc
-const Filters& select_filters();    // select_filters.cc: those that apply filters, tests, attributes
+const Filters& select_filters();  // select_filters.cc: those that apply filters, tests, attributes
 
 // The parts of what `attribute=` names, "a.b.0", looked up one after another; the value itself when
 // `path` is null or none.

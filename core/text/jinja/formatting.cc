@@ -43,7 +43,9 @@ int read_precision(std::string_view text, size_t& at) {
 Format parse_format(std::string_view text) {
   Format format;
   const auto characters = split_code_points(text.substr(0, 8));
-  const auto is_align = [](std::string_view c) { return c == "<" || c == ">" || c == "^" || c == "="; };
+  const auto is_align = [](std::string_view c) {
+    return c == "<" || c == ">" || c == "^" || c == "=";
+  };
   size_t at = 0;
   if (characters.size() > 1 && is_align(characters[1])) {
     format.fill = characters[0];
@@ -66,7 +68,8 @@ Format parse_format(std::string_view text) {
   return format;
 }
 
-std::string padded(const std::string& text, const Format& format, char default_align, Meter& meter) {
+std::string padded(const std::string& text, const Format& format, char default_align,
+                   Meter& meter) {
   const size_t length = count_code_points(text);
   if (length >= format.width) return text;
   const size_t missing = format.width - length;
@@ -93,14 +96,23 @@ std::string with_commas(const std::string& digits) {
 }
 
 std::string integer_digits(uint64_t magnitude, const Format& format) {
-  const char* const prefix = !format.alternate ? "" : format.type == 'x' ? "0x" : format.type == 'X' ? "0X"
-                             : format.type == 'o' ? "0o" : format.type == 'b' ? "0b" : "";
+  const char* const prefix = !format.alternate    ? ""
+                             : format.type == 'x' ? "0x"
+                             : format.type == 'X' ? "0X"
+                             : format.type == 'o' ? "0o"
+                             : format.type == 'b' ? "0b"
+                                                  : "";
   switch (format.type) {
-    case 'x': return prefix + fmt::format("{:x}", magnitude);
-    case 'X': return prefix + fmt::format("{:X}", magnitude);
-    case 'o': return prefix + fmt::format("{:o}", magnitude);
-    case 'b': return prefix + fmt::format("{:b}", magnitude);
-    default: return fmt::format("{}", magnitude);
+    case 'x':
+      return prefix + fmt::format("{:x}", magnitude);
+    case 'X':
+      return prefix + fmt::format("{:X}", magnitude);
+    case 'o':
+      return prefix + fmt::format("{:o}", magnitude);
+    case 'b':
+      return prefix + fmt::format("{:b}", magnitude);
+    default:
+      return fmt::format("{}", magnitude);
   }
 }
 
@@ -109,13 +121,20 @@ std::string real_digits(double magnitude, const Format& format) {
   if (!std::isfinite(magnitude)) return float_text(magnitude);
   switch (format.type) {
     case 'f':
-    case 'F': return fmt::format("{:.{}f}", magnitude, precision);
-    case 'e': return fmt::format("{:.{}e}", magnitude, precision);
-    case 'E': return fmt::format("{:.{}E}", magnitude, precision);
-    case 'g': return fmt::format("{:.{}g}", magnitude, std::max(precision, 1));
-    case 'G': return fmt::format("{:.{}G}", magnitude, std::max(precision, 1));
-    case '%': return fmt::format("{:.{}f}%", magnitude * 100, precision);
-    default: break;
+    case 'F':
+      return fmt::format("{:.{}f}", magnitude, precision);
+    case 'e':
+      return fmt::format("{:.{}e}", magnitude, precision);
+    case 'E':
+      return fmt::format("{:.{}E}", magnitude, precision);
+    case 'g':
+      return fmt::format("{:.{}g}", magnitude, std::max(precision, 1));
+    case 'G':
+      return fmt::format("{:.{}G}", magnitude, std::max(precision, 1));
+    case '%':
+      return fmt::format("{:.{}f}%", magnitude * 100, precision);
+    default:
+      break;
   }
   if (format.precision >= 0) template_error("a precision for floats needs a type, as in '.2f'");
   return float_text(magnitude);
@@ -127,10 +146,10 @@ std::string number_text(const Value& value, const Format& format, Meter& meter) 
   if (!integer && format.type && std::string_view("dxXob").find(format.type) != npos)
     template_error("the format '{}' needs an integer", format.type);
   const bool negative = as_integer ? *integer < 0 : std::signbit(*value.number());
-  std::string digits =
-      as_integer ? integer_digits(negative ? 0 - static_cast<uint64_t>(*integer)
-                                           : static_cast<uint64_t>(*integer), format)
-                 : real_digits(std::fabs(*value.number()), format);
+  std::string digits = as_integer ? integer_digits(negative ? 0 - static_cast<uint64_t>(*integer)
+                                                            : static_cast<uint64_t>(*integer),
+                                                   format)
+                                  : real_digits(std::fabs(*value.number()), format);
   if (format.comma) digits = with_commas(digits);
   if (negative)
     digits = '-' + digits;
@@ -218,9 +237,10 @@ class PercentFormatter {
     const Value& value = named ? *named : next();
     if (format.type == 's' || format.type == 'r') {
       if (format.align == '=') format.fill = " ", format.align = '\0';
-      return padded(string_text(format.type == 's' ? to_text(value, meter_) : to_repr(value, meter_),
-                                {.precision = format.precision}, meter_),
-                    format, '>', meter_);
+      return padded(
+          string_text(format.type == 's' ? to_text(value, meter_) : to_repr(value, meter_),
+                      {.precision = format.precision}, meter_),
+          format, '>', meter_);
     }
     if (format.type == 'i' || format.type == 'u') format.type = 'd';
     if (std::string_view("dfFeEgGxXo").find(format.type) == npos)
@@ -229,8 +249,10 @@ class PercentFormatter {
       template_error("the format '%{}' needs a number, not a value of type '{}'", format.type,
                      value.type_name());
     const bool truncates = format.type == 'd' && value.get<double>();
-    if (truncates && !(std::fabs(*value.number()) < 9e18)) template_error("'%d' of a float too large");
-    return number_text(truncates ? Value(static_cast<int64_t>(*value.number())) : value, format, meter_);
+    if (truncates && !(std::fabs(*value.number()) < 9e18))
+      template_error("'%d' of a float too large");
+    return number_text(truncates ? Value(static_cast<int64_t>(*value.number())) : value, format,
+                       meter_);
   }
 
   std::string_view text_;
@@ -308,7 +330,8 @@ class BraceFormatter {
       if (const Value* found = arguments_.find(name)) return *found;
       template_error("format(): no argument '{}'", name);
     }
-    const size_t index = name.empty() ? next_++ : static_cast<size_t>(parse_integer(name).value_or(INT64_MAX));
+    const size_t index =
+        name.empty() ? next_++ : static_cast<size_t>(parse_integer(name).value_or(INT64_MAX));
     if (index >= arguments_.positional.size()) template_error("format(): no argument {}", index);
     return arguments_.positional[index];
   }

@@ -1,4 +1,5 @@
-// Python's two ways to fill in a text: 'a %s' % value and 'a {}'.format(value), as far as templates go.
+// Python's two ways to fill in a text: 'a %s' % value and 'a {}'.format(value), as far as templates
+// go.
 #pragma once
 
 #include <string>

@@ -29,7 +29,8 @@ Value range(Evaluator&, const Arguments& arguments) {
 }
 
 Items dict_items(Evaluator& evaluator, const Arguments& arguments, const char* name) {
-  if (arguments.positional.size() > 1) template_error("{}() takes at most one positional argument", name);
+  if (arguments.positional.size() > 1)
+    template_error("{}() takes at most one positional argument", name);
   Items items;
   Meter& meter = evaluator.meter();
   for (const Value& source : arguments.positional) {
@@ -82,7 +83,8 @@ Value strftime_now(Evaluator& evaluator, const Arguments& arguments) {
   const auto& now = evaluator.options().now;
   const std::tm parts = now ? now() : local_time();
   std::array<char, 4096> text;
-  return Value(std::string(text.data(), std::strftime(text.data(), text.size(), format.c_str(), &parts)));
+  return Value(
+      std::string(text.data(), std::strftime(text.data(), text.size(), format.c_str(), &parts)));
 }
 
 class Joiner : public Object {
@@ -110,9 +112,12 @@ Value joiner(Evaluator& evaluator, const Arguments& arguments) {
 
 const std::vector<std::pair<std::string, Function::Body>>& global_functions() {
   static const std::vector<std::pair<std::string, Function::Body>> kFunctions = {
-      {"range", range},   {"dict", dict},
-      {"namespace", name_space}, {"joiner", joiner},
-      {"raise_exception", raise_exception}, {"strftime_now", strftime_now}};
+      {"range", range},
+      {"dict", dict},
+      {"namespace", name_space},
+      {"joiner", joiner},
+      {"raise_exception", raise_exception},
+      {"strftime_now", strftime_now}};
   return kFunctions;
 }
 

@@ -56,7 +56,8 @@ class Lexer {
 
   // The next "{{", "{%" or "{#" from `from` on.
   size_t find_tag(size_t from) const {
-    for (size_t at = source_.find('{', from); at + 1 < source_.size(); at = source_.find('{', at + 1)) {
+    for (size_t at = source_.find('{', from); at + 1 < source_.size();
+         at = source_.find('{', at + 1)) {
       if (at == npos) break;
       const char next = source_[at + 1];
       if (next == '{' || next == '%' || next == '#') return at;
@@ -166,7 +167,8 @@ class Lexer {
     if (c >= '0' && c <= '9') return read_number();
     if (c == '\'' || c == '"') return read_string();
     size_t end = position_;
-    for (size_t i = position_; i < source_.size() && is_name_part(next_code_point(source_, i));) end = i;
+    for (size_t i = position_; i < source_.size() && is_name_part(next_code_point(source_, i));)
+      end = i;
     if (end > position_) {
       add(TokenKind::name, source_.substr(position_, end - position_));
       return advance(end - position_);
@@ -196,27 +198,37 @@ class Lexer {
     auto is_digit_at = [&](size_t i) {
       return i < source_.size() && allowed.find(source_[i]) != npos;
     };
-    while (is_digit_at(at) || (at < source_.size() && source_[at] == '_' && is_digit_at(at + 1))) ++at;
+    while (is_digit_at(at) || (at < source_.size() && source_[at] == '_' && is_digit_at(at + 1)))
+      ++at;
     return at;
   }
 
   void read_number() {
     constexpr std::string_view kDigits = "0123456789";
     const size_t begin = position_;
-    const char base_mark = begin + 1 < source_.size() ? static_cast<char>(source_[begin + 1] | 0x20) : '\0';
-    const int base = source_[begin] != '0' ? 10 : base_mark == 'x' ? 16 : base_mark == 'o' ? 8 : base_mark == 'b' ? 2 : 10;
+    const char base_mark =
+        begin + 1 < source_.size() ? static_cast<char>(source_[begin + 1] | 0x20) : '\0';
+    const int base = source_[begin] != '0' ? 10
+                     : base_mark == 'x'    ? 16
+                     : base_mark == 'o'    ? 8
+                     : base_mark == 'b'    ? 2
+                                           : 10;
     if (base != 10) {
-      const size_t end = digits_end(begin + 2, base == 16 ? "0123456789abcdefABCDEF" : kDigits.substr(0, static_cast<size_t>(base)));
+      const size_t end =
+          digits_end(begin + 2, base == 16 ? "0123456789abcdefABCDEF"
+                                           : kDigits.substr(0, static_cast<size_t>(base)));
       return add_integer(end, base);
     }
     const size_t whole = digits_end(begin, kDigits);
     size_t end = whole;
     const bool after_dot = begin > 0 && source_[begin - 1] == '.';
-    if (!after_dot && end < source_.size() && source_[end] == '.' && digits_end(end + 1, kDigits) > end + 1)
+    if (!after_dot && end < source_.size() && source_[end] == '.' &&
+        digits_end(end + 1, kDigits) > end + 1)
       end = digits_end(end + 1, kDigits);
     if (!after_dot && end < source_.size() && (source_[end] | 0x20) == 'e') {
       size_t exponent = end + 1;
-      if (exponent < source_.size() && (source_[exponent] == '+' || source_[exponent] == '-')) ++exponent;
+      if (exponent < source_.size() && (source_[exponent] == '+' || source_[exponent] == '-'))
+        ++exponent;
       if (digits_end(exponent, kDigits) > exponent) end = digits_end(exponent, kDigits);
     }
     if (end == whole) return add_integer(end, 10);
@@ -277,7 +289,8 @@ class Lexer {
     return count;
   }
 
-  void append_escape(std::string& out, std::string_view body, size_t& i, size_t digits, int base) const {
+  void append_escape(std::string& out, std::string_view body, size_t& i, size_t digits,
+                     int base) const {
     constexpr std::string_view kHex = "0123456789abcdefABCDEF";
     const std::string_view text = body.substr(i, digits);
     if (text.size() < digits || text.find_first_not_of(kHex) != npos)
@@ -307,7 +320,8 @@ std::vector<Token> tokenize(std::string_view source, const std::string& where) {
   if (source.size() > kMaxSource)
     fail(ErrorKind::bad_data, "{}: a template of {} bytes is larger than the limit of {}", where,
          source.size(), kMaxSource);
-  if (!is_valid_utf8(source)) fail(ErrorKind::bad_data, "{}: the template is not valid UTF-8", where);
+  if (!is_valid_utf8(source))
+    fail(ErrorKind::bad_data, "{}: the template is not valid UTF-8", where);
   return Lexer(normal_newlines(source), where).run();
 }
 

@@ -30,8 +30,9 @@ class Meter {
   void charge(size_t steps) {
     steps_ += steps;
     if (steps_ > limits_.max_steps || steps > limits_.max_steps)
-      template_error("rendering needs more than {} steps: the template loops too long for this input",
-                     limits_.max_steps);
+      template_error(
+          "rendering needs more than {} steps: the template loops too long for this input",
+          limits_.max_steps);
   }
   void check_size(size_t bytes) const {
     if (bytes > limits_.max_string_bytes)

@@ -74,8 +74,8 @@ Value split_method(const Call& call) {
   const int64_t limit = call.integer(given[1], -1);
   call.meter().charge(separator ? count_of(call.text(), *separator) : count_spaces(call.text()));
   Values parts;
-  for (std::string_view part : right ? split_right(call.text(), separator, limit)
-                                     : split(call.text(), separator, limit)) {
+  for (std::string_view part :
+       right ? split_right(call.text(), separator, limit) : split(call.text(), separator, limit)) {
     call.meter().charge(1);
     parts.push_back(call.result(part));
   }
@@ -98,7 +98,8 @@ Value starts_or_ends(const Call& call) {
   const auto matches = [&](const Value& value) {
     const std::string_view part = call.string(value);
     if (part.size() > text.size()) return false;
-    return at_end ? text.substr(text.size() - part.size()) == part : text.substr(0, part.size()) == part;
+    return at_end ? text.substr(text.size() - part.size()) == part
+                  : text.substr(0, part.size()) == part;
   };
   if (const Sequence* tuple = given[0]->sequence(SequenceKind::tuple))
     return std::any_of(tuple->items.begin(), tuple->items.end(), matches);
@@ -170,15 +171,18 @@ Value every(const Call& call) {
   return all_of(call.text(), property);
 }
 
-bool is_alnum(char32_t c) { return is_alpha(c) || is_digit(c); }
+bool is_alnum(char32_t c) {
+  return is_alpha(c) || is_digit(c);
+}
 
 template <bool at_end>
 Value remove_affix(const Call& call) {
   const auto given = call.bind({"affix"}, 1);
   std::string_view text = call.text();
   const std::string_view affix = call.string(*given[0]);
-  const bool there = text.size() >= affix.size() &&
-                     (at_end ? text.substr(text.size() - affix.size()) : text.substr(0, affix.size())) == affix;
+  const bool there =
+      text.size() >= affix.size() &&
+      (at_end ? text.substr(text.size() - affix.size()) : text.substr(0, affix.size())) == affix;
   if (there) at_end ? text.remove_suffix(affix.size()) : text.remove_prefix(affix.size());
   return call.result(text);
 }
@@ -188,7 +192,8 @@ Value justified(const Call& call) {
   const bool zeros = call.name == "zfill";
   const auto given = zeros ? call.bind({"width"}, 1) : call.bind({"width", "fillchar"}, 1);
   const std::string fill = zeros ? "0" : given[1] ? call.string(*given[1]) : " ";
-  if (count_code_points(fill) != 1) template_error("{}() needs one character to fill with", call.name);
+  if (count_code_points(fill) != 1)
+    template_error("{}() needs one character to fill with", call.name);
   const int64_t length = *length_of(call.self, call.meter());
   const int64_t missing = std::max<int64_t>(0, call.integer(given[0], 0) - length);
   if (missing == 0) return call.self;
@@ -196,7 +201,8 @@ Value justified(const Call& call) {
   call.meter().charge_bytes(static_cast<size_t>(missing) * fill.size());
   const int64_t middle = missing / 2 + (missing & (length + missing) & 1);
   const int64_t left = call.name == "ljust" ? 0 : call.name == "center" ? middle : missing;
-  const bool sign = zeros && !call.text().empty() && (call.text()[0] == '-' || call.text()[0] == '+');
+  const bool sign =
+      zeros && !call.text().empty() && (call.text()[0] == '-' || call.text()[0] == '+');
   std::string text = call.text().substr(0, sign ? 1 : 0);
   for (int64_t i = 0; i < left; ++i) text += fill;
   text += call.text().substr(sign ? 1 : 0);
@@ -239,7 +245,8 @@ const std::unordered_map<std::string_view, Body>& string_methods() {
       {"rjust", justified},
       {"center", justified},
       {"zfill", justified},
-      {"format", [](const Call& call) -> Value {
+      {"format",
+       [](const Call& call) -> Value {
          return call.result(brace_format(call.evaluator, call.text(), call.arguments));
        }},
   };
@@ -262,7 +269,9 @@ Value list_count(const Call& call) {
   }));
 }
 
-Value itself(const Call& call) { return call.bind({}), call.self; }
+Value itself(const Call& call) {
+  return call.bind({}), call.self;
+}
 
 const std::unordered_map<std::string_view, Body>& list_methods() {
   static const std::unordered_map<std::string_view, Body> kMethods = {
@@ -302,7 +311,10 @@ const std::unordered_map<std::string_view, Body>& dict_methods() {
 
 const std::unordered_map<std::string_view, Body>& loop_methods() {
   static const std::unordered_map<std::string_view, Body> kMethods = {
-      {"cycle", [](const Call& call) { return dynamic_cast<Loop*>(call.self.object())->cycle(call.arguments); }},
+      {"cycle",
+       [](const Call& call) {
+         return dynamic_cast<Loop*>(call.self.object())->cycle(call.arguments);
+       }},
       {"changed", [](const Call& call) {
          return dynamic_cast<Loop*>(call.self.object())->changed(call.evaluator, call.arguments);
        }}};
@@ -312,22 +324,24 @@ const std::unordered_map<std::string_view, Body>& loop_methods() {
 const std::unordered_map<std::string_view, Body>* methods_of(const Value& self) {
   if (self.is_string()) return &string_methods();
   if (self.get<Dict>()) return &dict_methods();
-  if (self.sequence(SequenceKind::list) || self.sequence(SequenceKind::tuple)) return &list_methods();
+  if (self.sequence(SequenceKind::list) || self.sequence(SequenceKind::tuple))
+    return &list_methods();
   if (dynamic_cast<Loop*>(self.object())) return &loop_methods();
   return nullptr;
 }
 
 bool is_forbidden(const Value& self, std::string_view name) {
-  static const Names kList = {"append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"};
+  static const Names kList = {"append", "clear", "pop",    "reverse",
+                              "insert", "sort",  "extend", "remove"};
   static const Names kDict = {"clear", "pop", "popitem", "setdefault", "update"};
   if (self.sequence(SequenceKind::list)) return kList.count(name) > 0;
   return self.get<Dict>() && kDict.count(name) > 0;
 }
 
 bool is_unsupported(const Value& self, std::string_view name) {
-  static const Names kString = {"casefold",  "encode",      "expandtabs", "format_map", "isascii",
-                                "isdecimal", "isidentifier", "isnumeric", "isprintable", "istitle",
-                                "maketrans", "swapcase",    "translate"};
+  static const Names kString = {"casefold",  "encode",       "expandtabs", "format_map",  "isascii",
+                                "isdecimal", "isidentifier", "isnumeric",  "isprintable", "istitle",
+                                "maketrans", "swapcase",     "translate"};
   if (self.is_string()) return kString.count(name) > 0;
   return self.get<Dict>() && name == "fromkeys";
 }

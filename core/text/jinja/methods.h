@@ -8,7 +8,7 @@
 namespace weft::text::jinja {
 
 enum class MethodStatus {
-  absent,       // Python has no such method either
+  absent,  // Python has no such method either
   supported,
   forbidden,    // it would change the value
   unsupported,  // Python has it, this engine does not

@@ -82,10 +82,12 @@ Value round(Evaluator&, const Value& input, const Arguments& arguments) {
     if (input.integer()) return rounded_to_tens(*input.integer(), -precision);
     return rounded_to(*number, precision);
   }
-  if (method != "ceil" && method != "floor") template_error("round: the method must be common, ceil or floor");
+  if (method != "ceil" && method != "floor")
+    template_error("round: the method must be common, ceil or floor");
   const double scale = std::pow(10.0, static_cast<double>(precision));
   if (!std::isfinite(*number)) template_error("round of a number that is not finite");
-  return (method == "ceil" ? std::ceil(*number * scale) : std::floor(*number * scale)) / scale;
+  const double whole = method == "ceil" ? std::ceil(*number * scale) : std::floor(*number * scale);
+  return (whole + 0.0) / scale;  // Python goes through an integer, which has no -0
 }
 
 Value length(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
@@ -99,7 +101,8 @@ Value sum(Evaluator& evaluator, const Value& input, const Arguments& arguments) 
   Value total = given[1] ? *given[1] : Value(int64_t{0});
   if (total.is_string()) template_error("sum cannot start from a string");
   for (const Value& item : iterate(input, evaluator.meter(), "summing"))
-    total = arithmetic(Operator::add, total, attribute_at(evaluator, item, given[0]), evaluator.meter());
+    total = arithmetic(Operator::add, total, attribute_at(evaluator, item, given[0]),
+                       evaluator.meter());
   return total;
 }
 
@@ -127,10 +130,10 @@ Value extreme(Evaluator& evaluator, const Value& input, const Arguments& argumen
 }  // namespace
 
 const Filters& number_filters() {
-  static const Filters kFilters = {{"int", to_integer}, {"float", to_real}, {"abs", absolute},
-                                   {"round", round},    {"length", length}, {"count", length},
-                                   {"sum", sum},        {"min", extreme<false>},
-                                   {"max", extreme<true>}};
+  static const Filters kFilters = {
+      {"int", to_integer}, {"float", to_real},      {"abs", absolute},
+      {"round", round},    {"length", length},      {"count", length},
+      {"sum", sum},        {"min", extreme<false>}, {"max", extreme<true>}};
   return kFilters;
 }
 

@@ -19,8 +19,8 @@ struct Arguments {
   std::vector<std::pair<std::string, Value>> named;
 
   const Value* find(const std::string& name) const;
-  // Arguments by the names of the parameters, in their order; null where none was given. Throws when
-  // there are too many, one is unknown, or fewer than `required` are there.
+  // Arguments by the names of the parameters, in their order; null where none was given. Throws
+  // when there are too many, one is unknown, or fewer than `required` are there.
   std::vector<const Value*> bind(const std::string& callee,
                                  std::initializer_list<const char*> parameters,
                                  size_t required = 0) const;

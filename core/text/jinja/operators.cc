@@ -61,23 +61,29 @@ Value on_integers(Operator op, int64_t a, int64_t b) {
       if (b >= 0) return power(a, b);
       if (a == 0) template_error("0 to a negative power");
       return std::pow(static_cast<double>(a), static_cast<double>(b));
-    default: return floor_division(op, a, b);
+    default:
+      return floor_division(op, a, b);
   }
 }
 
 Value on_reals(Operator op, double a, double b) {
   switch (op) {
-    case Operator::add: return a + b;
-    case Operator::subtract: return a - b;
-    case Operator::multiply: return a * b;
+    case Operator::add:
+      return a + b;
+    case Operator::subtract:
+      return a - b;
+    case Operator::multiply:
+      return a * b;
     case Operator::power: {
       if (a == 0 && b < 0) template_error("0 to a negative power");
       if (a < 0 && b != std::floor(b)) template_error("a complex number: they are not supported");
       const double result = std::pow(a, b);
-      if (std::isinf(result) && std::isfinite(a) && std::isfinite(b)) template_error("a float overflow");
+      if (std::isinf(result) && std::isfinite(a) && std::isfinite(b))
+        template_error("a float overflow");
       return result;
     }
-    default: break;
+    default:
+      break;
   }
   if (b == 0) template_error("division by zero");
   if (op == Operator::divide) return a / b;
@@ -167,8 +173,8 @@ Value arithmetic(Operator op, const Value& a, const Value& b, Meter& meter) {
   if (op == Operator::add && repeats(a) && repeats(b) && a.get<Sequence>() && b.get<Sequence>() &&
       a.get<Sequence>()->kind == b.get<Sequence>()->kind)
     return joined(*a.get<Sequence>(), *b.get<Sequence>(), meter);
-  template_error("'{}' cannot be applied to values of type '{}' and '{}'", symbol(op), a.type_name(),
-                 b.type_name());
+  template_error("'{}' cannot be applied to values of type '{}' and '{}'", symbol(op),
+                 a.type_name(), b.type_name());
 }
 
 Value negated(const Value& value) {
@@ -185,8 +191,8 @@ Value sliced(const Value& value, const Value* start, const Value* stop, const Va
              Meter& meter) {
   require_defined(value);
   const Sequence* sequence = value.get<Sequence>();
-  const bool view = sequence && sequence->kind != SequenceKind::list &&
-                    sequence->kind != SequenceKind::tuple;
+  const bool view =
+      sequence && sequence->kind != SequenceKind::list && sequence->kind != SequenceKind::tuple;
   const Range* range = value.get<Range>();
   if (view || !(sequence || value.is_string() || range))
     template_error("a value of type '{}' cannot be sliced", value.type_name());
@@ -204,7 +210,8 @@ Value sliced(const Value& value, const Value* start, const Value* stop, const Va
   Values items;
   items.reserve(count);
   for (size_t i = 0; i < count; ++i)
-    items.push_back(sequence->items[static_cast<size_t>(slice.start + static_cast<int64_t>(i) * slice.step)]);
+    items.push_back(
+        sequence->items[static_cast<size_t>(slice.start + static_cast<int64_t>(i) * slice.step)]);
   return Value::sequence(sequence->kind, std::move(items));
 }
 

@@ -41,14 +41,16 @@ class Parser {
         statements.push_back(output());
       } else {
         tokens_.expect(TokenKind::block_begin);
-        const bool done = std::any_of(ends.begin(), ends.end(),
-                                      [&](auto name) { return tokens_.at_name(name); });
+        const bool done =
+            std::any_of(ends.begin(), ends.end(), [&](auto name) { return tokens_.at_name(name); });
         if (done) return --nesting_, std::move(statements);
         statements.push_back(statement());
         tokens_.expect(TokenKind::block_end);
       }
     }
-    if (ends.size() > 0) tokens_.error("the template ends within a block that '" + std::string(*(ends.end() - 1)) + "' should close");
+    if (ends.size() > 0)
+      tokens_.error("the template ends within a block that '" + std::string(*(ends.end() - 1)) +
+                    "' should close");
     --nesting_;
     return statements;
   }
@@ -243,17 +245,26 @@ class Parser {
 std::string TokenStream::describe() const {
   const Token& token = current();
   switch (token.kind) {
-    case TokenKind::text: return "text";
-    case TokenKind::variable_begin: return "'{{'";
-    case TokenKind::variable_end: return "'}}'";
-    case TokenKind::block_begin: return "'{%'";
-    case TokenKind::block_end: return "'%}'";
+    case TokenKind::text:
+      return "text";
+    case TokenKind::variable_begin:
+      return "'{{'";
+    case TokenKind::variable_end:
+      return "'}}'";
+    case TokenKind::block_begin:
+      return "'{%'";
+    case TokenKind::block_end:
+      return "'%}'";
     case TokenKind::integer:
-    case TokenKind::real: return "a number";
-    case TokenKind::string: return "the string " + quoted(token.text.substr(0, 40));
+    case TokenKind::real:
+      return "a number";
+    case TokenKind::string:
+      return "the string " + quoted(token.text.substr(0, 40));
     case TokenKind::name:
-    case TokenKind::symbol: return "'" + token.text + "'";
-    case TokenKind::end: return "the end of the template";
+    case TokenKind::symbol:
+      return "'" + token.text + "'";
+    case TokenKind::end:
+      return "the end of the template";
   }
   return "";
 }

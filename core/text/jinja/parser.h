@@ -1,5 +1,5 @@
-// Tokens to syntax tree. Names of filters, tests and methods are checked when they are used, so that
-// a template may mention what this engine lacks in branches that are never taken.
+// Tokens to syntax tree. Names of filters, tests and methods are checked when they are used, so
+// that a template may mention what this engine lacks in branches that are never taken.
 #pragma once
 
 #include <memory>

@@ -115,7 +115,8 @@ class JsonWriter {
 
   std::string key(const Value& value) const {
     if (value.is_string()) return value.text();
-    if (value.get<Sequence>()) template_error("JSON keys cannot be of type '{}'", value.type_name());
+    if (value.get<Sequence>())
+      template_error("JSON keys cannot be of type '{}'", value.type_name());
     return plain(value);
   }
 
@@ -179,7 +180,6 @@ std::string to_text(const Value& value, Meter& meter) {
   if (value.is_string()) return meter.charge_bytes(value.text().size()), value.text();
   return to_repr(value, meter);
 }
-
 
 std::string to_json(const Value& value, const JsonStyle& style, Meter& meter) {
   JsonWriter writer(style, meter);

@@ -12,7 +12,6 @@ namespace weft::text::jinja {
 std::string to_text(const Value& value, Meter& meter);  // str()
 std::string to_repr(const Value& value, Meter& meter);  // repr()
 
-
 struct JsonStyle {
   bool ensure_ascii = false;
   std::optional<std::string> indent;  // one level

@@ -49,7 +49,8 @@ template <bool by_attribute, bool wanted>
 Value select(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   if (!is_true(input)) return Value::iterator({});  // whatever its type
   const size_t test_at = by_attribute ? 1 : 0;
-  if (arguments.positional.size() < test_at) template_error("selectattr and rejectattr need an attribute");
+  if (arguments.positional.size() < test_at)
+    template_error("selectattr and rejectattr need an attribute");
   const bool has_test = arguments.positional.size() > test_at;
   const Arguments rest = has_test ? behind(arguments, test_at + 1) : Arguments{};
   Values kept;
@@ -74,14 +75,17 @@ Value groupby(Evaluator& evaluator, const Value& input, const Arguments& argumen
   Arguments order;
   std::vector<std::pair<Value, Value>> keyed;  // key and item
   for (const Value& item : iterate(input, evaluator.meter(), "grouping"))
-    keyed.emplace_back(flag_argument(given[2]) ? part_of(item) : ignoring_case(evaluator, part_of(item)), item);
+    keyed.emplace_back(
+        flag_argument(given[2]) ? part_of(item) : ignoring_case(evaluator, part_of(item)), item);
   std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& a, const auto& b) {
     return less(a.first, b.first, evaluator.meter());
   });
   Values groups;
   for (size_t begin = 0, end = 0; begin < keyed.size(); begin = end) {
     Values members;
-    for (end = begin; end < keyed.size() && equal(keyed[end].first, keyed[begin].first, evaluator.meter()); ++end)
+    for (end = begin;
+         end < keyed.size() && equal(keyed[end].first, keyed[begin].first, evaluator.meter());
+         ++end)
       members.push_back(keyed[end].second);
     const Value key = part_of(members[0]);
     groups.push_back(Value::tuple({key, Value::list(std::move(members))}));

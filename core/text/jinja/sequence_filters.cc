@@ -70,7 +70,8 @@ Value sort(Evaluator& evaluator, const Value& input, const Arguments& arguments)
   std::vector<Value> paths(1, given[2] ? *given[2] : Value(None{}));
   if (given[2] && given[2]->is_string()) {
     paths.clear();
-    for (std::string_view path : split(given[2]->text(), ",", -1)) paths.emplace_back(std::string(path));
+    for (std::string_view path : split(given[2]->text(), ",", -1))
+      paths.emplace_back(std::string(path));
   }
   Values all = iterate(input, evaluator.meter(), "sorting");
   Values keys;
@@ -121,7 +122,8 @@ Value batch(Evaluator& evaluator, const Value& input, const Arguments& arguments
   const int64_t size = integer_argument(given[0], 1, "linecount");
   Values batches, batch;
   for (const Value& item : iterate(input, evaluator.meter(), "batching")) {
-    if (static_cast<int64_t>(batch.size()) == size) batches.push_back(Value::list(std::exchange(batch, {})));
+    if (static_cast<int64_t>(batch.size()) == size)
+      batches.push_back(Value::list(std::exchange(batch, {})));
     batch.push_back(item);
   }
   const bool fills = given[1] && !given[1]->is_none();
@@ -165,9 +167,9 @@ Value otherwise(Evaluator&, const Value& input, const Arguments& arguments) {
 
 const Filters& sequence_filters() {
   static const Filters kFilters = {
-      {"first", first},   {"last", last},         {"list", list},     {"items", items},
-      {"reverse", reverse}, {"sort", sort},       {"dictsort", dictsort}, {"unique", unique},
-      {"batch", batch},   {"slice", slices},      {"default", otherwise}, {"d", otherwise}};
+      {"first", first},     {"last", last},    {"list", list},         {"items", items},
+      {"reverse", reverse}, {"sort", sort},    {"dictsort", dictsort}, {"unique", unique},
+      {"batch", batch},     {"slice", slices}, {"default", otherwise}, {"d", otherwise}};
   return kFilters;
 }
 

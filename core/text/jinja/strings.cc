@@ -91,10 +91,12 @@ Slice Slice::resolve(std::optional<int64_t> start, std::optional<int64_t> stop, 
     if (*index < 0) return std::max(*index + length, lowest);
     return std::min(*index, highest);
   };
-  return {place(start, step < 0 ? highest : lowest), place(stop, step < 0 ? lowest : highest), step};
+  return {place(start, step < 0 ? highest : lowest), place(stop, step < 0 ? lowest : highest),
+          step};
 }
 
-std::string_view strip(std::string_view text, Side side, std::optional<std::string_view> characters) {
+std::string_view strip(std::string_view text, Side side,
+                       std::optional<std::string_view> characters) {
   std::u32string set;
   if (characters)
     for (size_t i = 0; i < characters->size();) set += next_code_point(*characters, i);
@@ -118,8 +120,7 @@ std::string_view strip(std::string_view text, Side side, std::optional<std::stri
 size_t find_first(std::string_view text, std::string_view part, size_t from) {
   if (from > text.size()) return npos;
   // memmem is linear; string_view::find is quadratic for hostile texts.
-  const void* found =
-      memmem(text.data() + from, text.size() - from, part.data(), part.size());
+  const void* found = memmem(text.data() + from, text.size() - from, part.data(), part.size());
   return found ? static_cast<size_t>(static_cast<const char*>(found) - text.data()) : npos;
 }
 
@@ -138,8 +139,8 @@ size_t count_of(std::string_view text, std::string_view part) {
   return count;
 }
 
-std::vector<std::string_view> split(std::string_view text, std::optional<std::string_view> separator,
-                                    int64_t limit) {
+std::vector<std::string_view> split(std::string_view text,
+                                    std::optional<std::string_view> separator, int64_t limit) {
   if (!separator) return split_on_space(text, limit);
   std::vector<std::string_view> parts;
   size_t begin = 0;
@@ -154,7 +155,8 @@ std::vector<std::string_view> split(std::string_view text, std::optional<std::st
 }
 
 std::vector<std::string_view> split_right(std::string_view text,
-                                          std::optional<std::string_view> separator, int64_t limit) {
+                                          std::optional<std::string_view> separator,
+                                          int64_t limit) {
   if (!separator) return split_right_on_space(text, limit);
   const std::string backward(text.rbegin(), text.rend());
   const std::string separator_backward(separator->rbegin(), separator->rend());
@@ -269,14 +271,29 @@ std::string json_quoted(std::string_view text, bool ensure_ascii) {
     const size_t begin = i;
     const char32_t c = next_code_point(text, i);
     switch (c) {
-      case '"': out += "\\\""; continue;
-      case '\\': out += "\\\\"; continue;
-      case '\n': out += "\\n"; continue;
-      case '\r': out += "\\r"; continue;
-      case '\t': out += "\\t"; continue;
-      case '\b': out += "\\b"; continue;
-      case '\f': out += "\\f"; continue;
-      default: break;
+      case '"':
+        out += "\\\"";
+        continue;
+      case '\\':
+        out += "\\\\";
+        continue;
+      case '\n':
+        out += "\\n";
+        continue;
+      case '\r':
+        out += "\\r";
+        continue;
+      case '\t':
+        out += "\\t";
+        continue;
+      case '\b':
+        out += "\\b";
+        continue;
+      case '\f':
+        out += "\\f";
+        continue;
+      default:
+        break;
     }
     if (c >= 0x20 && (!ensure_ascii || c < 0x7F))
       out += text.substr(begin, i - begin);
@@ -293,12 +310,23 @@ std::string html_escaped(std::string_view text) {
   std::string out;
   for (char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '\'': out += "&#39;"; break;
-      case '"': out += "&#34;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;

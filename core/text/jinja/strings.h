@@ -19,7 +19,8 @@ struct Slice {
                        int64_t length);
 };
 
-std::string_view strip(std::string_view text, Side side, std::optional<std::string_view> characters);
+std::string_view strip(std::string_view text, Side side,
+                       std::optional<std::string_view> characters);
 
 // Byte position of the first or last `part`; npos when there is none.
 size_t find_first(std::string_view text, std::string_view part, size_t from = 0);
@@ -27,8 +28,8 @@ size_t find_last(std::string_view text, std::string_view part);
 size_t count_of(std::string_view text, std::string_view part);  // without overlaps
 
 // limit < 0: all. No separator: runs of white space. REQUIRES a separator that is not empty.
-std::vector<std::string_view> split(std::string_view text, std::optional<std::string_view> separator,
-                                    int64_t limit);
+std::vector<std::string_view> split(std::string_view text,
+                                    std::optional<std::string_view> separator, int64_t limit);
 std::vector<std::string_view> split_right(std::string_view text,
                                           std::optional<std::string_view> separator, int64_t limit);
 std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends = false);
@@ -42,10 +43,10 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
 std::string slice_text(std::string_view text, const Slice& slice);  // slice in code points
 std::string reversed(std::string_view text);
 
-std::string quoted(std::string_view text);                         // repr()
-std::string json_quoted(std::string_view text, bool ensure_ascii); // json.dumps()
-std::string html_escaped(std::string_view text);                   // markupsafe.escape()
-std::string float_text(double value);                              // repr() of a float
+std::string quoted(std::string_view text);                          // repr()
+std::string json_quoted(std::string_view text, bool ensure_ascii);  // json.dumps()
+std::string html_escaped(std::string_view text);                    // markupsafe.escape()
+std::string float_text(double value);                               // repr() of a float
 
 // int(text) and float(text) in base 10 or another; empty when Python would raise ValueError or the
 // number does not fit.

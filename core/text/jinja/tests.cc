@@ -34,7 +34,8 @@ bool is_sequence(Evaluator&, const Value& value) {
 }
 
 bool is_callable(Evaluator&, const Value& value) {
-  return value.is_undefined() || value.get<Method>() || (value.object() && value.object()->callable());
+  return value.is_undefined() || value.get<Method>() ||
+         (value.object() && value.object()->callable());
 }
 
 bool is_same(Evaluator& evaluator, const Value& a, const Value& b) {
@@ -68,7 +69,8 @@ const std::unordered_map<std::string_view, Property>& properties() {
       {"string", [](Evaluator&, const Value& v) { return v.is_string(); }},
       {"mapping", [](Evaluator&, const Value& v) { return v.get<Dict>() != nullptr; }},
       {"iterable", [](Evaluator&, const Value& v) { return is_iterable(v); }},
-      {"escaped", [](Evaluator&, const Value& v) { return v.is_string() && v.get<String>()->markup; }},
+      {"escaped",
+       [](Evaluator&, const Value& v) { return v.is_string() && v.get<String>()->markup; }},
       {"sequence", is_sequence},
       {"callable", is_callable},
       {"odd", halves_to<1>},
@@ -80,14 +82,22 @@ const std::unordered_map<std::string_view, Property>& properties() {
 
 const std::unordered_map<std::string_view, Relation>& relations() {
   static const std::unordered_map<std::string_view, Relation> kRelations = {
-      {"eq", compares<Operator::equal>},      {"equalto", compares<Operator::equal>},
-      {"==", compares<Operator::equal>},      {"ne", compares<Operator::not_equal>},
-      {"!=", compares<Operator::not_equal>},  {"lt", compares<Operator::less>},
-      {"lessthan", compares<Operator::less>}, {"<", compares<Operator::less>},
-      {"le", compares<Operator::less_equal>}, {"<=", compares<Operator::less_equal>},
-      {"gt", compares<Operator::greater>},    {"greaterthan", compares<Operator::greater>},
-      {">", compares<Operator::greater>},     {"ge", compares<Operator::greater_equal>},
-      {">=", compares<Operator::greater_equal>}, {"in", compares<Operator::in>},
+      {"eq", compares<Operator::equal>},
+      {"equalto", compares<Operator::equal>},
+      {"==", compares<Operator::equal>},
+      {"ne", compares<Operator::not_equal>},
+      {"!=", compares<Operator::not_equal>},
+      {"lt", compares<Operator::less>},
+      {"lessthan", compares<Operator::less>},
+      {"<", compares<Operator::less>},
+      {"le", compares<Operator::less_equal>},
+      {"<=", compares<Operator::less_equal>},
+      {"gt", compares<Operator::greater>},
+      {"greaterthan", compares<Operator::greater>},
+      {">", compares<Operator::greater>},
+      {"ge", compares<Operator::greater_equal>},
+      {">=", compares<Operator::greater_equal>},
+      {"in", compares<Operator::in>},
       {"sameas", is_same},
       {"divisibleby", [](Evaluator& evaluator, const Value& a, const Value& b) {
          return remainder(evaluator, a, b) == 0;

@@ -12,7 +12,9 @@
 namespace weft::text::jinja {
 namespace {
 
-bool is_markup(const Value& value) { return value.is_string() && value.get<String>()->markup; }
+bool is_markup(const Value& value) {
+  return value.is_string() && value.get<String>()->markup;
+}
 
 template <std::string (*change)(std::string_view)>
 Value changed(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
@@ -51,7 +53,8 @@ Value replaced(Evaluator& evaluator, const Value& input, const Arguments& argume
 Value indent(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   const auto given = arguments.bind("indent", {"width", "first", "blank"});
   require_defined(input);
-  if (!input.is_string()) template_error("indent needs a string, not a value of type '{}'", input.type_name());
+  if (!input.is_string())
+    template_error("indent needs a string, not a value of type '{}'", input.type_name());
   const bool first = flag_argument(given[1]), blank = flag_argument(given[2]);
   Meter& meter = evaluator.meter();
   std::string indentation;
@@ -166,13 +169,22 @@ Value tojson(Evaluator& evaluator, const Value& input, const Arguments& argument
 }  // namespace
 
 const Filters& text_filters() {
-  static const Filters kFilters = {
-      {"trim", trim},       {"string", string},       {"replace", replaced},
-      {"upper", changed<to_upper>}, {"lower", changed<to_lower>},
-      {"title", changed<title_filter>}, {"capitalize", changed<capitalize>},
-      {"indent", indent},   {"safe", safe},           {"escape", escape},
-      {"e", escape},        {"format", format},       {"join", join},
-      {"center", center},   {"wordcount", wordcount}, {"tojson", tojson}};
+  static const Filters kFilters = {{"trim", trim},
+                                   {"string", string},
+                                   {"replace", replaced},
+                                   {"upper", changed<to_upper>},
+                                   {"lower", changed<to_lower>},
+                                   {"title", changed<title_filter>},
+                                   {"capitalize", changed<capitalize>},
+                                   {"indent", indent},
+                                   {"safe", safe},
+                                   {"escape", escape},
+                                   {"e", escape},
+                                   {"format", format},
+                                   {"join", join},
+                                   {"center", center},
+                                   {"wordcount", wordcount},
+                                   {"tojson", tojson}};
   return kFilters;
 }
 

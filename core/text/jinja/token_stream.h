@@ -19,8 +19,12 @@ class TokenStream {
   const Token& ahead() const { return tokens_[std::min(position_ + 1, tokens_.size() - 1)]; }
   int line() const { return current().line; }
   bool at(TokenKind kind) const { return current().kind == kind; }
-  bool at_symbol(std::string_view text) const { return at(TokenKind::symbol) && current().text == text; }
-  bool at_name(std::string_view text) const { return at(TokenKind::name) && current().text == text; }
+  bool at_symbol(std::string_view text) const {
+    return at(TokenKind::symbol) && current().text == text;
+  }
+  bool at_name(std::string_view text) const {
+    return at(TokenKind::name) && current().text == text;
+  }
 
   Token take() {
     Token token = current();

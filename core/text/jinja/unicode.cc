@@ -14,20 +14,34 @@ bool is_letter(utf8proc_category_t category) {
 // Upper case of the characters that become several (the common part of SpecialCasing.txt).
 const char* upper_expansion(char32_t c) {
   switch (c) {
-    case U'\u00DF': return "SS";
-    case U'\u0149': return "ʼN";
-    case U'\u01F0': return "J̌";
-    case U'\u0390': return "Ϊ́";
-    case U'\u03B0': return "Ϋ́";
-    case U'\u0587': return "ԵՒ";
-    case U'\uFB00': return "FF";
-    case U'\uFB01': return "FI";
-    case U'\uFB02': return "FL";
-    case U'\uFB03': return "FFI";
-    case U'\uFB04': return "FFL";
-    case U'\uFB05': return "ST";
-    case U'\uFB06': return "ST";
-    default: return nullptr;
+    case U'\u00DF':
+      return "SS";
+    case U'\u0149':
+      return "ʼN";
+    case U'\u01F0':
+      return "J̌";
+    case U'\u0390':
+      return "Ϊ́";
+    case U'\u03B0':
+      return "Ϋ́";
+    case U'\u0587':
+      return "ԵՒ";
+    case U'\uFB00':
+      return "FF";
+    case U'\uFB01':
+      return "FI";
+    case U'\uFB02':
+      return "FL";
+    case U'\uFB03':
+      return "FFI";
+    case U'\uFB04':
+      return "FFL";
+    case U'\uFB05':
+      return "ST";
+    case U'\uFB06':
+      return "ST";
+    default:
+      return nullptr;
   }
 }
 
@@ -86,8 +100,7 @@ char32_t next_code_point(std::string_view text, size_t& position) {
 
 void append_code_point(std::string& text, char32_t code_point) {
   std::array<utf8proc_uint8_t, 4> bytes;
-  const auto size =
-      utf8proc_encode_char(static_cast<utf8proc_int32_t>(code_point), bytes.data());
+  const auto size = utf8proc_encode_char(static_cast<utf8proc_int32_t>(code_point), bytes.data());
   text.append(reinterpret_cast<const char*>(bytes.data()), static_cast<size_t>(size));
 }
 
@@ -117,14 +130,15 @@ std::vector<std::string_view> split_code_points(std::string_view text) {
 
 bool is_space(char32_t c) {
   return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
-         c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
-         c == 0x202F || c == 0x205F || c == 0x3000;
+         c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+         c == 0x205F || c == 0x3000;
 }
 
 bool is_name_part(char32_t c) {
   if (c < 0x80) return c == '_' || is_alpha(c) || is_digit(c);
   const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
-  return is_letter(category) || (category >= UTF8PROC_CATEGORY_MN && category <= UTF8PROC_CATEGORY_NL);
+  return is_letter(category) ||
+         (category >= UTF8PROC_CATEGORY_MN && category <= UTF8PROC_CATEGORY_NL);
 }
 
 bool is_upper(char32_t c) {
@@ -199,7 +213,8 @@ std::string title_filter(std::string_view text) {
       continue;
     }
     const size_t rest = i;
-    for (size_t after = i; after < text.size() && !separates(next_code_point(text, after));) i = after;
+    for (size_t after = i; after < text.size() && !separates(next_code_point(text, after));)
+      i = after;
     append_upper(out, first);
     out += to_lower(text.substr(rest, i - rest));
   }

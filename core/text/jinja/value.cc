@@ -27,8 +27,13 @@ const void* address(const T& alternative) {
 int64_t Range::size() const {
   // Differences are taken unsigned: start and stop may lie at both ends of int64.
   if (step > 0)
-    return start < stop ? static_cast<int64_t>((uint64_t(stop) - uint64_t(start) - 1) / uint64_t(step)) + 1 : 0;
-  return start > stop ? static_cast<int64_t>((uint64_t(start) - uint64_t(stop) - 1) / (0 - uint64_t(step))) + 1 : 0;
+    return start < stop
+               ? static_cast<int64_t>((uint64_t(stop) - uint64_t(start) - 1) / uint64_t(step)) + 1
+               : 0;
+  return start > stop
+             ? static_cast<int64_t>((uint64_t(start) - uint64_t(stop) - 1) / (0 - uint64_t(step))) +
+                   1
+             : 0;
 }
 
 Value::Value(std::string text, bool markup)
@@ -125,8 +130,8 @@ std::optional<double> Value::number() const {
 const char* Value::type_name() const {
   static constexpr const char* kSequences[] = {"list", "tuple", "dict_keys", "dict_values",
                                                "dict_items"};
-  static constexpr const char* kNames[] = {"Undefined", "NoneType", "bool",      "int",
-                                           "float",     "str",      "",          "dict",
+  static constexpr const char* kNames[] = {"Undefined", "NoneType", "bool",   "int",
+                                           "float",     "str",      "",       "dict",
                                            "range",     "iterator", "method", ""};
   if (const Sequence* s = get<Sequence>()) return kSequences[static_cast<int>(s->kind)];
   if (const Object* o = object()) return o->type_name();

@@ -80,7 +80,8 @@ class Value {
   template <class T>
   const T* get() const {  // of the alternatives that are shared, what they point to
     if constexpr (std::is_same_v<T, String> || std::is_same_v<T, Sequence> ||
-                  std::is_same_v<T, Dict> || std::is_same_v<T, Range> || std::is_same_v<T, Method>) {
+                  std::is_same_v<T, Dict> || std::is_same_v<T, Range> ||
+                  std::is_same_v<T, Method>) {
       auto* shared = std::get_if<std::shared_ptr<const T>>(&data_);
       return shared ? shared->get() : nullptr;
     } else {

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""The laws of a run: what must be equal to the bit, and what to rounding (docs/architecture.md)."""
+import pathlib, sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import tiny
+
+t = tiny.Tiny()
+t.train("once")
+
+
+def the_loss_falls():
+    losses = t.metrics("once")
+    assert len(losses) == 20 and losses[-1] < 0.8 * losses[0], losses
+
+
+def the_same_run_twice_has_the_same_bits():
+    t.train("twice")
+    assert t.metrics("once") == t.metrics("twice")
+    assert t.bits("once") == t.bits("twice") and len(t.bits("once")) > 30
+
+
+def what_is_recomputed_changes_no_bit():
+    for recompute in ("none", "full"):
+        t.train(recompute, f"train.recompute={recompute}")
+        assert t.bits("once") == t.bits(recompute), recompute
+
+
+def losses_of_twenty_steps_do_not_depend_on_the_number_of_ranks():
+    for ranks in (2, 4):
+        done = t.train(f"ranks{ranks}", ranks=ranks)
+        assert f"on {ranks} ranks" in done.stderr, done.stderr  # they really took part
+        for step, (one, many) in enumerate(zip(t.metrics("once"), t.metrics(f"ranks{ranks}"))):
+            assert abs(one - many) <= 1e-5 * abs(one), (ranks, step, one, many)
+
+
+def two_ranks_twice_have_the_same_bits():
+    t.train("ranks2b", ranks=2)
+    assert t.bits("ranks2") == t.bits("ranks2b")
+
+
+def micro_batches_change_only_rounding():
+    t.train("micro", "train.micro_batch=4")
+    for one, many in zip(t.metrics("once"), t.metrics("micro")):
+        assert abs(one - many) <= 1e-5 * abs(one), (one, many)
+
+
+def a_stopped_run_goes_on_bit_for_bit():
+    t.train("half", "checkpoint.every_steps=7", "train.max_steps=20")
+    assert t.bits("once") == t.bits("half")
+    for folder in ("step_000020", "step_000014"):
+        (t.dir / "half" / folder).rename(t.dir / "half" / (folder + ".away"))
+    t.train("half", "checkpoint.every_steps=7")
+    assert t.bits("once") == t.bits("half")
+    assert t.metrics("once") == t.metrics("half")
+
+
+def a_checkpoint_loads_on_another_number_of_ranks():
+    t.train("moved", "checkpoint.every_steps=10", ranks=2)
+    (t.dir / "moved" / "step_000020").rename(t.dir / "moved" / "step_000020.away")
+    t.train("moved", "checkpoint.every_steps=10", ranks=4)
+    for one, many in zip(t.metrics("once"), t.metrics("moved")):
+        assert abs(one - many) <= 1e-5 * abs(one), (one, many)
+
+
+def bf16_follows_fp32():
+    t.train("bf16", "train.dtype=bf16")
+    for one, other in zip(t.metrics("once"), t.metrics("bf16")):
+        assert abs(one - other) <= 0.02 * abs(one), (one, other)
+
+
+def a_finished_run_says_so():
+    assert "all is done" in t.train("once").stderr
+
+
+tiny.run([the_loss_falls, the_same_run_twice_has_the_same_bits, what_is_recomputed_changes_no_bit,
+          losses_of_twenty_steps_do_not_depend_on_the_number_of_ranks, two_ranks_twice_have_the_same_bits,
+          micro_batches_change_only_rounding, a_stopped_run_goes_on_bit_for_bit,
+          a_checkpoint_loads_on_another_number_of_ranks, bf16_follows_fp32, a_finished_run_says_so])
