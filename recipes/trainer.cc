@@ -123,169 +123,169 @@ void Trainer::run() {
            "on",
            state_.step, total_steps_);
     }
-    if (out_of_time())
-      log::info("train.max_time is over after {} of {} steps", state_.step, total_steps_);
-    else if (state_.step < total_steps_)
-      log::info("stopped early: no better held-out loss since step {}", state_.best_step);
   }
+  if (out_of_time())
+    log::info("train.max_time is over after {} of {} steps", state_.step, total_steps_);
+  else if (state_.step < total_steps_)
+    log::info("stopped early: no better held-out loss since step {}", state_.best_step);
+}
 
-  nn::HeadLoss Trainer::forward_backward(const data::StepData& data) {
-    const Model& model = parts_.model;
-    model.units->zero_gradients();
-    nn::HeadLoss total;
-    for (size_t i = 0; i < data.micro_batches.size(); ++i) {
-      if (data.micro_batches[i].tokens() == 0) continue;
-      nn::Step step = make_step(data.micro_batches[i], nn::Mode::train, *model.decoder);
-      step.loss_scale = 1.0f / static_cast<float>(std::max<int64_t>(data.trained_tokens, 1));
-      step.seed = static_cast<uint64_t>(parts_.config.train.seed);
-      step.number = static_cast<uint64_t>(data.step);
-      step.weight_grads = &weight_grads_;
-      const bool last = i + 1 == data.micro_batches.size();
-      const nn::HeadLoss loss =
-          model.decoder->train(step, parts_.config.train.recompute, model.hooks(), last);
-      total.sum += loss.sum;
-      total.tokens += loss.tokens;
-    }
-    model.units->finish_reduce();
-    return total;
+nn::HeadLoss Trainer::forward_backward(const data::StepData& data) {
+  const Model& model = parts_.model;
+  model.units->zero_gradients();
+  nn::HeadLoss total;
+  for (size_t i = 0; i < data.micro_batches.size(); ++i) {
+    if (data.micro_batches[i].tokens() == 0) continue;
+    nn::Step step = make_step(data.micro_batches[i], nn::Mode::train, *model.decoder);
+    step.loss_scale = 1.0f / static_cast<float>(std::max<int64_t>(data.trained_tokens, 1));
+    step.seed = static_cast<uint64_t>(parts_.config.train.seed);
+    step.number = static_cast<uint64_t>(data.step);
+    step.weight_grads = &weight_grads_;
+    const bool last = i + 1 == data.micro_batches.size();
+    const nn::HeadLoss loss =
+        model.decoder->train(step, parts_.config.train.recompute, model.hooks(), last);
+    total.sum += loss.sum;
+    total.tokens += loss.tokens;
   }
+  model.units->finish_reduce();
+  return total;
+}
 
-  Trainer::StepResult Trainer::step(const data::StepData& data) {
-    return agree_and_update(forward_backward(data), data);
+Trainer::StepResult Trainer::step(const data::StepData& data) {
+  return agree_and_update(forward_backward(data), data);
+}
+
+// One gather of a few numbers from every rank: the norm's parts, the loss, and the wishes of
+// ranks.
+Trainer::StepResult Trainer::agree_and_update(const nn::HeadLoss& loss,
+                                              const data::StepData& data) {
+  constexpr int64_t kExtra = 4;
+  const Tensor squares = optim::sums_of_squares(optimizer_.shards());
+  const int64_t n = squares.numel(), ranks = parts_.world.size();
+  Tensor mine = Tensor::empty({n + kExtra}, DType::f64);
+  std::copy_n(squares.data<double>(), n, mine.data<double>());
+  double* extra = mine.data<double>() + n;
+  extra[0] = loss.sum;
+  extra[1] = stop_requested() ? 1 : 0;
+  extra[2] = parts_.world.rank() == 0 && clock_says_save() ? 1 : 0;
+  const Clock::time_point now = Clock::now();
+  extra[3] = std::chrono::duration<double>(now - last_step_).count();
+  last_step_ = now;
+  Tensor all = Tensor::empty({ranks, n + kExtra}, DType::f64);
+  parts_.world.all_gather(mine, all, "step result").wait();
+
+  StepResult result;
+  Tensor gathered = Tensor::empty({ranks, n}, DType::f64);
+  double loss_sum = 0;
+  for (int64_t r = 0; r < ranks; ++r) {
+    const double* row = all.data<double>() + r * (n + kExtra);
+    std::copy_n(row, n, gathered.data<double>() + r * n);
+    loss_sum += row[n];
+    result.stop |= row[n + 1] != 0;
+    result.save_due |= row[n + 2] != 0;
   }
+  result.seconds = all.data<double>()[n + 3];
+  result.loss = loss_sum / static_cast<double>(std::max<int64_t>(data.trained_tokens, 1));
+  const optim::Clip clip =
+      optim::clip(gathered, parts_.config.train.max_grad_norm, std::isfinite(loss_sum));
+  result.grad_norm = clip.norm;
+  result.updated = clip.finite && std::isfinite(loss_sum);
+  last_lr_ = optim::learning_rate(schedule_, state_.step);
+  optimizer_.update(last_lr_, clip.control);
+  parts_.model.units->publish();
+  return result;
+}
 
-  // One gather of a few numbers from every rank: the norm's parts, the loss, and the wishes of
-  // ranks.
-  Trainer::StepResult Trainer::agree_and_update(const nn::HeadLoss& loss,
-                                                const data::StepData& data) {
-    constexpr int64_t kExtra = 4;
-    const Tensor squares = optim::sums_of_squares(optimizer_.shards());
-    const int64_t n = squares.numel(), ranks = parts_.world.size();
-    Tensor mine = Tensor::empty({n + kExtra}, DType::f64);
-    std::copy_n(squares.data<double>(), n, mine.data<double>());
-    double* extra = mine.data<double>() + n;
-    extra[0] = loss.sum;
-    extra[1] = stop_requested() ? 1 : 0;
-    extra[2] = parts_.world.rank() == 0 && clock_says_save() ? 1 : 0;
-    const Clock::time_point now = Clock::now();
-    extra[3] = std::chrono::duration<double>(now - last_step_).count();
-    last_step_ = now;
-    Tensor all = Tensor::empty({ranks, n + kExtra}, DType::f64);
-    parts_.world.all_gather(mine, all, "step result").wait();
+void Trainer::count(const StepResult& result, const data::StepData& data) {
+  state_.step += 1;
+  state_.updates = optimizer_.updates();
+  state_.tokens += data.tokens;
+  state_.seconds += result.seconds;
+  state_.bad_in_a_row = result.updated ? 0 : state_.bad_in_a_row + 1;
+  if (result.updated) return;
+  state_.skipped += 1;
+  log::warn(
+      "step {}: loss {} and gradient norm {} are not both finite; the update is skipped ({} so "
+      "far)",
+      state_.step, result.loss, result.grad_norm, state_.skipped);
+  if (state_.bad_in_a_row >= parts_.config.train.max_bad_steps)
+    fail(ErrorKind::bad_data,
+         "{} steps in a row had a loss or gradient that is not finite, the last at step {}: lower "
+         "train.lr, look at the data of these steps, or start from the checkpoint before",
+         state_.bad_in_a_row, state_.step);
+}
 
-    StepResult result;
-    Tensor gathered = Tensor::empty({ranks, n}, DType::f64);
-    double loss_sum = 0;
-    for (int64_t r = 0; r < ranks; ++r) {
-      const double* row = all.data<double>() + r * (n + kExtra);
-      std::copy_n(row, n, gathered.data<double>() + r * n);
-      loss_sum += row[n];
-      result.stop |= row[n + 1] != 0;
-      result.save_due |= row[n + 2] != 0;
-    }
-    result.seconds = all.data<double>()[n + 3];
-    result.loss = loss_sum / static_cast<double>(std::max<int64_t>(data.trained_tokens, 1));
-    const optim::Clip clip =
-        optim::clip(gathered, parts_.config.train.max_grad_norm, std::isfinite(loss_sum));
-    result.grad_norm = clip.norm;
-    result.updated = clip.finite && std::isfinite(loss_sum);
-    last_lr_ = optim::learning_rate(schedule_, state_.step);
-    optimizer_.update(last_lr_, clip.control);
-    parts_.model.units->publish();
-    return result;
+void Trainer::report(const StepResult& result, const data::StepData& data, double seconds) {
+  const bool frozen_base = parts_.config.recipe == Recipe::lora;
+  parts_.telemetry.step({.step = state_.step,
+                         .epoch = data.epoch,
+                         .loss = result.loss,
+                         .grad_norm = result.grad_norm,
+                         .lr = last_lr_,
+                         .tokens = data.tokens,
+                         .trained_tokens = data.trained_tokens,
+                         .seconds = seconds,
+                         .skipped = state_.skipped,
+                         .flops_per_token = parts_.model.config.flops_per_token(
+                             parts_.config.data.seq_len, frozen_base)});
+}
+
+bool Trainer::evaluation_due(bool last) const {
+  if (!parts_.eval) return false;
+  const int64_t every = parts_.config.train.eval_every;
+  return last || (every > 0 && state_.step % every == 0);
+}
+
+void Trainer::evaluate_now() {
+  parts_.model.units->gather_all();
+  last_evaluation_ = evaluate(parts_.model, *parts_.eval,
+                              {.max_records = parts_.config.train.eval_records}, parts_.world);
+  parts_.telemetry.evaluation(state_.step, last_evaluation_.to_json());
+  if (last_evaluation_.loss < state_.best_loss) {
+    state_.best_loss = last_evaluation_.loss;
+    state_.best_step = state_.step;
+    state_.evaluations_since_best = 0;
+    if (parts_.config.checkpoint.keep_best) save();
+  } else {
+    state_.evaluations_since_best += 1;
   }
+}
 
-  void Trainer::count(const StepResult& result, const data::StepData& data) {
-    state_.step += 1;
-    state_.updates = optimizer_.updates();
-    state_.tokens += data.tokens;
-    state_.seconds += result.seconds;
-    state_.bad_in_a_row = result.updated ? 0 : state_.bad_in_a_row + 1;
-    if (result.updated) return;
-    state_.skipped += 1;
-    log::warn(
-        "step {}: loss {} and gradient norm {} are not both finite; the update is skipped ({} so "
-        "far)",
-        state_.step, result.loss, result.grad_norm, state_.skipped);
-    if (state_.bad_in_a_row >= parts_.config.train.max_bad_steps)
-      fail(
-          ErrorKind::bad_data,
-          "{} steps in a row had a loss or gradient that is not finite, the last at step {}: lower "
-          "train.lr, look at the data of these steps, or start from the checkpoint before",
-          state_.bad_in_a_row, state_.step);
-  }
+bool Trainer::clock_says_save() const {
+  const double every = parts_.config.checkpoint.every_minutes.seconds;
+  return every > 0 && std::chrono::duration<double>(Clock::now() - last_save_).count() >= every;
+}
 
-  void Trainer::report(const StepResult& result, const data::StepData& data, double seconds) {
-    const bool frozen_base = parts_.config.recipe == Recipe::lora;
-    parts_.telemetry.step({.step = state_.step,
-                           .epoch = data.epoch,
-                           .loss = result.loss,
-                           .grad_norm = result.grad_norm,
-                           .lr = last_lr_,
-                           .tokens = data.tokens,
-                           .trained_tokens = data.trained_tokens,
-                           .seconds = seconds,
-                           .skipped = state_.skipped,
-                           .flops_per_token = parts_.model.config.flops_per_token(
-                               parts_.config.data.seq_len, frozen_base)});
-  }
+int64_t Trainer::checkpoint_bytes() const {
+  size_t bytes = 0;
+  for (const nn::StatePiece& piece : parts_.model.units->value_pieces())
+    bytes += piece.data.bytes();
+  for (const nn::StatePiece& piece : optimizer_.states()) bytes += piece.data.bytes();
+  return static_cast<int64_t>(bytes) * parts_.world.size();
+}
 
-  bool Trainer::evaluation_due(bool last) const {
-    if (!parts_.eval) return false;
-    const int64_t every = parts_.config.train.eval_every;
-    return last || (every > 0 && state_.step % every == 0);
-  }
-
-  void Trainer::evaluate_now() {
-    parts_.model.units->gather_all();
-    last_evaluation_ = evaluate(parts_.model, *parts_.eval,
-                                {.max_records = parts_.config.train.eval_records}, parts_.world);
-    parts_.telemetry.evaluation(state_.step, last_evaluation_.to_json());
-    if (last_evaluation_.loss < state_.best_loss) {
-      state_.best_loss = last_evaluation_.loss;
-      state_.best_step = state_.step;
-      state_.evaluations_since_best = 0;
-      if (parts_.config.checkpoint.keep_best) save();
-    } else {
-      state_.evaluations_since_best += 1;
-    }
-  }
-
-  bool Trainer::clock_says_save() const {
-    const double every = parts_.config.checkpoint.every_minutes.seconds;
-    return every > 0 && std::chrono::duration<double>(Clock::now() - last_save_).count() >= every;
-  }
-
-  int64_t Trainer::checkpoint_bytes() const {
-    size_t bytes = 0;
-    for (const nn::StatePiece& piece : parts_.model.units->value_pieces())
-      bytes += piece.data.bytes();
-    for (const nn::StatePiece& piece : optimizer_.states()) bytes += piece.data.bytes();
-    return static_cast<int64_t>(bytes) * parts_.world.size();
-  }
-
-  void Trainer::save() {
-    if (saved_step_ == state_.step) return;
-    const Clock::time_point begin = Clock::now();
-    std::vector<nn::StatePiece> states = parts_.model.units->value_pieces();
-    for (nn::StatePiece& piece : optimizer_.states()) states.push_back(std::move(piece));
-    Json layout;
-    layout.set("data", parts_.world.size());
-    checkpoint::Retention retention{.keep = static_cast<int>(parts_.config.checkpoint.keep),
-                                    .pinned = {}};
-    if (parts_.config.checkpoint.keep_best && state_.best_step >= 0)
-      retention.pinned.push_back(state_.best_step);
-    parts_.folder.save(pieces_of(states),
-                       {.step = state_.step,
-                        .layout = layout,
-                        .base_model = parts_.base_model,
-                        .trainer = state_.to_json(),
-                        .config = config_json(parts_.config)},
-                       retention);
-    saved_step_ = state_.step;
-    last_save_ = Clock::now();
-    parts_.telemetry.checkpoint(state_.step,
-                                std::chrono::duration<double>(last_save_ - begin).count());
-  }
+void Trainer::save() {
+  if (saved_step_ == state_.step) return;
+  const Clock::time_point begin = Clock::now();
+  std::vector<nn::StatePiece> states = parts_.model.units->value_pieces();
+  for (nn::StatePiece& piece : optimizer_.states()) states.push_back(std::move(piece));
+  Json layout;
+  layout.set("data", parts_.world.size());
+  checkpoint::Retention retention{.keep = static_cast<int>(parts_.config.checkpoint.keep),
+                                  .pinned = {}};
+  if (parts_.config.checkpoint.keep_best && state_.best_step >= 0)
+    retention.pinned.push_back(state_.best_step);
+  parts_.folder.save(pieces_of(states),
+                     {.step = state_.step,
+                      .layout = layout,
+                      .base_model = parts_.base_model,
+                      .trainer = state_.to_json(),
+                      .config = config_json(parts_.config)},
+                     retention);
+  saved_step_ = state_.step;
+  last_save_ = Clock::now();
+  parts_.telemetry.checkpoint(state_.step,
+                              std::chrono::duration<double>(last_save_ - begin).count());
+}
 
 }  // namespace weft::recipes
