@@ -29,7 +29,7 @@ enum class Operator {
   greater,
   greater_equal,
   in,
-  not_in,
+  not_in
 };
 
 struct CallArguments {
