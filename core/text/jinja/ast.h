@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/text/jinja/operators.h"
 #include "core/text/jinja/value.h"
 
 namespace weft::text::jinja {
@@ -13,24 +14,6 @@ namespace weft::text::jinja {
 struct Expression;
 using ExpressionPtr = std::unique_ptr<Expression>;
 using Expressions = std::vector<ExpressionPtr>;
-
-enum class Operator {
-  add,
-  subtract,
-  multiply,
-  divide,
-  floor_divide,
-  modulo,
-  power,
-  equal,
-  not_equal,
-  less,
-  less_equal,
-  greater,
-  greater_equal,
-  in,
-  not_in
-};
 
 struct CallArguments {
   Expressions positional;
