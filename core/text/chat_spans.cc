@@ -43,8 +43,13 @@ bool is_assistant(const Json& message) {
   return role && role->is_string() && role->as_string() == "assistant";
 }
 
+bool has_calls(const Json& message) {
+  const Json* calls = message.find("tool_calls");
+  return calls && calls->is_array() && !calls->as_array().empty();
+}
+
 // The message with other content; a list of parts stays one.
-Json with_stand_in(const Json& message) {
+Json with_other_content(const Json& message) {
   Json changed = message;
   const Json* content = message.find("content");
   if (content && content->is_array()) {
@@ -55,6 +60,24 @@ Json with_stand_in(const Json& message) {
   } else {
     changed.set("content", kStandIn);
   }
+  return changed;
+}
+
+// The message whose first tool call has another name: many templates leave out the content of
+// messages that call tools.
+Json with_other_call(const Json& message) {
+  Json changed = message;
+  Json::Array calls = message.at("tool_calls").as_array();
+  Json call = calls[0];
+  if (const Json* function = call.find("function")) {
+    Json renamed = *function;
+    renamed.set("name", kStandIn);
+    call.set("function", std::move(renamed));
+  } else {
+    call.set("name", kStandIn);
+  }
+  calls[0] = std::move(call);
+  changed.set("tool_calls", std::move(calls));
   return changed;
 }
 
@@ -75,22 +98,26 @@ class Search {
   }
 
  private:
-  std::optional<std::string> try_render(size_t count, bool add_generation_prompt) const {
+  Json::Array first(size_t count) const {
+    return Json::Array(messages_.begin(), messages_.begin() + static_cast<std::ptrdiff_t>(count));
+  }
+
+  std::optional<std::string> try_render(const Json::Array& messages,
+                                        bool add_generation_prompt) const {
     try {
-      return finder_.render(
-          Json::Array(messages_.begin(), messages_.begin() + static_cast<std::ptrdiff_t>(count)),
-          add_generation_prompt);
+      return finder_.render(messages, add_generation_prompt);
     } catch (const Error&) {
       return std::nullopt;  // a template may refuse the beginning of a conversation
     }
   }
 
   jinja::Span find(size_t index) const {
-    const auto prompt = try_render(index, /*add_generation_prompt=*/true);
+    const auto prompt = try_render(first(index), /*add_generation_prompt=*/true);
     const bool begins = prompt && prompt->size() >= done_ && starts_with(text_, *prompt);
     if (begins) {
-      const auto turn = try_render(index + 1, /*add_generation_prompt=*/false);
-      if (turn && turn->size() > prompt->size() && starts_with(text_, *turn))
+      const auto turn = try_render(first(index + 1), /*add_generation_prompt=*/false);
+      if (turn && turn->size() > prompt->size() && starts_with(text_, *turn) &&
+          holds_content(index, {prompt->size(), turn->size()}))
         return without_tail({prompt->size(), turn->size()});
     }
     const jinja::Span content = find_content(index);
@@ -100,43 +127,88 @@ class Search {
             find_end(index, content.end)};
   }
 
-  // Cuts the white space behind an end-of-turn token; without such a token all stays.
-  jinja::Span without_tail(jinja::Span span) const {
+  // Whether the message's text stands there as it is, but for white space and thoughts.
+  bool holds_content(size_t index, jinja::Span span) const {
+    const Json* content = messages_[index].find("content");
+    if (!content || content->is_null() || has_calls(messages_[index])) return true;
+    if (!content->is_string()) return false;
+    std::string_view wanted = content->as_string();
+    if (const size_t thoughts = wanted.rfind("</think>"); thoughts != std::string_view::npos)
+      wanted.remove_prefix(thoughts + std::string_view("</think>").size());
+    wanted.remove_prefix(std::min(wanted.find_first_not_of(kWhiteSpace), wanted.size()));
+    wanted = wanted.substr(0, wanted.find_last_not_of(kWhiteSpace) + 1);
     const std::string_view turn = std::string_view(text_).substr(span.begin, span.end - span.begin);
-    const size_t size = turn.find_last_not_of(kWhiteSpace) + 1;
+    return turn.find(wanted) != std::string_view::npos;
+  }
+
+  bool ends_a_turn(std::string_view text) const { return end_token_size(text) > 0; }
+  size_t end_token_size(std::string_view text) const {
     for (const std::string& token : finder_.end_tokens)
-      if (ends_with(turn.substr(0, size), token)) return {span.begin, span.begin + size};
-    return span;
+      if (!token.empty() && ends_with(text, token)) return token.size();
+    return 0;
   }
 
-  // Where a message's content stands: what changes when it does.
-  jinja::Span find_content(size_t index) const {
-    Json::Array changed = messages_;
-    changed[index] = with_stand_in(messages_[index]);
-    std::string other;
-    try {
-      other = finder_.render(changed, false);
-    } catch (const Error&) {
-      not_found(index);
+  // Cuts what follows the end-of-turn token: white space, and an end-of-text token behind that,
+  // which some templates add to the last turn. Without such a token all stays.
+  jinja::Span without_tail(jinja::Span span) const {
+    std::string_view turn = std::string_view(text_).substr(span.begin, span.end - span.begin);
+    turn = turn.substr(0, turn.find_last_not_of(kWhiteSpace) + 1);
+    if (!ends_a_turn(turn)) return span;
+    for (;;) {
+      const std::string_view rest = turn.substr(0, turn.size() - end_token_size(turn));
+      const std::string_view before = rest.substr(0, rest.find_last_not_of(kWhiteSpace) + 1);
+      if (before.size() == rest.size() || !ends_a_turn(before)) break;
+      turn = before;
     }
-    const size_t at = other.find(kStandIn);
-    if (at == std::string::npos) not_found(index);
-    const std::string_view rest = std::string_view(other).substr(at + kStandIn.size());
-    const size_t begin = common_prefix(text_, std::string_view(other).substr(0, at));
-    const size_t tail = std::min(common_suffix(text_, rest), text_.size() - begin);
-    return {begin, text_.size() - tail};
+    return {span.begin, span.begin + turn.size()};
   }
 
-  // The end of the turn: the first end-of-turn token behind the content, before the next message.
+  // Where a message's content stands (or the name of what it calls): what changes when it does.
+  jinja::Span find_content(size_t index) const {
+    const Json& message = messages_[index];
+    auto found = find_stand_in(messages_, index, with_other_content(message));
+    if (!found && has_calls(message))
+      found = find_stand_in(messages_, index, with_other_call(message));
+    if (!found) not_found(index);
+    return *found;
+  }
+
+  // Where the rendering of `messages` changes when one of them does.
+  std::optional<jinja::Span> find_stand_in(Json::Array messages, size_t index,
+                                           Json other_message) const {
+    const auto text = try_render(messages, /*add_generation_prompt=*/false);
+    messages[index] = std::move(other_message);
+    const auto other = try_render(messages, /*add_generation_prompt=*/false);
+    const size_t at = text && other ? other->find(kStandIn) : std::string::npos;
+    if (at == std::string::npos) return std::nullopt;
+    const std::string_view rest = std::string_view(*other).substr(at + kStandIn.size());
+    const size_t begin = common_prefix(*text, std::string_view(*other).substr(0, at));
+    const size_t tail = std::min(common_suffix(*text, rest), text->size() - begin);
+    return jinja::Span{begin, text->size() - tail};
+  }
+
+  // The end of the turn whose content ends at `content_end`: behind the first end-of-turn token
+  // before the next message. Where the family has none that is known: behind what follows the
+  // content whether messages follow or not.
   size_t find_end(size_t index, size_t content_end) const {
+    if (index + 1 == messages_.size()) return without_tail({content_end, text_.size()}).end;
+    const auto next = find_stand_in(messages_, index + 1, with_other_content(messages_[index + 1]));
+    const size_t limit = next && next->begin >= content_end ? next->begin : text_.size();
     size_t best = std::string::npos;
     for (const std::string& token : finder_.end_tokens) {
-      const size_t at = text_.find(token, content_end);
-      if (at != std::string::npos) best = std::min(best, at + token.size());
+      const size_t at = token.empty() ? std::string::npos : text_.find(token, content_end);
+      if (at != std::string::npos && at + token.size() <= limit)
+        best = std::min(best, at + token.size());
     }
     if (best != std::string::npos) return best;
-    if (index + 1 == messages_.size()) return text_.size();
-    not_found(index);
+    const auto turn = try_render(first(index + 1), /*add_generation_prompt=*/false);
+    const auto alone =
+        turn ? find_stand_in(first(index + 1), index, with_other_content(messages_[index]))
+             : std::nullopt;
+    if (!alone) not_found(index);
+    const std::string_view tail = std::string_view(*turn).substr(alone->end);
+    if (!starts_with(std::string_view(text_).substr(content_end), tail)) not_found(index);
+    return std::min(content_end + tail.size(), limit);
   }
 
   // Where the prompt's last bytes (the turn's header) stand just before the content.

@@ -18,8 +18,8 @@
 namespace weft::text::jinja {
 
 struct Limits {
-  size_t max_steps = 5'000'000;  // nodes evaluated + elements visited + 64-byte pieces of text
-  size_t max_string_bytes = size_t{64} << 20;  // any one string, and the output
+  size_t max_steps = 4'000'000;  // nodes evaluated + elements visited + 32-byte pieces of text
+  size_t max_string_bytes = size_t{16} << 20;  // any one string, and the output
   int max_depth = 400;                         // of nested nodes and calls while evaluating
 };
 

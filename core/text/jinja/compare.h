@@ -1,7 +1,7 @@
 // Truth, equality and order of values, as Python has them.
 #pragma once
 
-#include "core/text/jinja/ast.h"
+#include "core/text/jinja/operators.h"
 #include "core/text/jinja/value.h"
 
 namespace weft::text::jinja {

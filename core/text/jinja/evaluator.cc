@@ -66,10 +66,10 @@ Evaluator::Flow Evaluator::execute(const Statement& statement, const ScopePtr& s
   line_ = statement.line;
   switch (statement.kind) {
     case StatementKind::text:
-      write(statement.text);
+      write_text(statement.text);
       break;
     case StatementKind::output:
-      write(to_text(evaluate(*statement.expression, scope), meter_));
+      write(evaluate(*statement.expression, scope));
       break;
     case StatementKind::branch:
       for (const Branch& branch : statement.branches)
@@ -94,7 +94,7 @@ Evaluator::Flow Evaluator::execute(const Statement& statement, const ScopePtr& s
     }
     case StatementKind::filter: {
       const Value body(capture(statement.body, std::make_shared<Scope>(scope)));
-      write(to_text(evaluate(*statement.expression, scope, &body), meter_));
+      write(evaluate(*statement.expression, scope, &body));
       break;
     }
     case StatementKind::generation:
@@ -171,7 +171,12 @@ std::string Evaluator::capture(const Block& block, const ScopePtr& scope) {
   return text;
 }
 
-void Evaluator::write(std::string_view text) {
+void Evaluator::write(const Value& value) {
+  if (value.is_string()) return write_text(value.text());
+  write_text(to_text(value, meter_));
+}
+
+void Evaluator::write_text(std::string_view text) {
   meter_.check_size(output_->size() + text.size());
   meter_.charge_bytes(text.size());
   *output_ += text;

@@ -68,7 +68,8 @@ class Evaluator {
   void assign(const Target& target, const Value& value, const ScopePtr& scope);
   void set(const ScopePtr& scope, const std::string& name, Value value);
   const Value* find(const ScopePtr& scope, const std::string& name);
-  void write(std::string_view text);
+  void write(const Value& value);
+  void write_text(std::string_view text);
 
   // Expressions (expressions.cc). `body` stands in for the null operand of a block's filter.
   Value evaluate(const Expression& expression, const ScopePtr& scope, const Value* body = nullptr);

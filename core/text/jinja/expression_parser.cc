@@ -9,6 +9,14 @@ namespace {
 constexpr int kMaxNestedParts = 100;  // brackets within brackets
 constexpr int kMaxDepth = 300;        // of the tree: long chains of + count too
 
+// Operands of a node with several; an initializer list cannot move.
+template <class... Parts>
+Expressions parts(Parts... all) {
+  Expressions operands;
+  (operands.push_back(std::move(all)), ...);
+  return operands;
+}
+
 }  // namespace
 
 // Bounds the recursion of the descent.
@@ -51,18 +59,6 @@ ExpressionPtr ExpressionParser::finish(ExpressionPtr expression) {
   return expression;
 }
 
-namespace {
-
-// Operands of a node with several; an initializer list cannot move.
-template <class... Parts>
-Expressions parts(Parts... all) {
-  Expressions operands;
-  (operands.push_back(std::move(all)), ...);
-  return operands;
-}
-
-}  // namespace
-
 ExpressionPtr ExpressionParser::expression() {
   const Nesting nesting(*this);
   int line = tokens_.line();
@@ -75,11 +71,6 @@ ExpressionPtr ExpressionParser::expression() {
     line = tokens_.line();
   }
   return value;
-}
-
-ExpressionPtr ExpressionParser::without_conditional() {
-  const Nesting nesting(*this);
-  return logical_or();
 }
 
 ExpressionPtr ExpressionParser::logical_or() {
@@ -239,11 +230,11 @@ bool ExpressionParser::at_tuple_end(std::string_view stop) const {
 ExpressionPtr ExpressionParser::tuple(bool conditional, std::string_view stop) {
   const int line = tokens_.line();
   if (at_tuple_end(stop)) tokens_.error("expected an expression, found " + tokens_.describe());
-  ExpressionPtr first = conditional ? expression() : without_conditional();
+  ExpressionPtr first = conditional ? expression() : logical_or();
   if (!tokens_.at_symbol(",")) return first;
   auto all = make(ExpressionKind::tuple, line, parts(std::move(first)));
   while (tokens_.take_symbol(",") && !at_tuple_end(stop))
-    all->operands.push_back(conditional ? expression() : without_conditional());
+    all->operands.push_back(conditional ? expression() : logical_or());
   return finish(std::move(all));
 }
 

@@ -15,9 +15,9 @@ class ExpressionParser {
  public:
   explicit ExpressionParser(TokenStream& tokens) : tokens_(tokens) {}
 
-  ExpressionPtr expression();           // with `if ... else`
-  ExpressionPtr without_conditional();  // for places where `if` follows
-  // A tuple when commas follow, as in `{{ 1, 2 }}`. `stop` is a name that ends it.
+  ExpressionPtr expression();  // with `if ... else`
+  // A tuple when commas follow, as in `{{ 1, 2 }}`. Not `conditional`: for places where `if`
+  // follows. `stop` is a name that ends it.
   ExpressionPtr tuple(bool conditional, std::string_view stop = "");
   ExpressionPtr filters(ExpressionPtr operand);  // | a | b
   ExpressionPtr first_filter();                  // a | b, as in {% filter a | b %}

@@ -188,7 +188,9 @@ Value Evaluator::evaluate_comparison(const Expression& expression, const ScopePt
 Value Evaluator::evaluate_concatenation(const Expression& expression, const ScopePtr& scope) {
   std::string text;
   for (const auto& operand : expression.operands) {
-    const std::string part = to_text(evaluate(*operand, scope), meter_);
+    const Value value = evaluate(*operand, scope);
+    const std::string made = value.is_string() ? "" : to_text(value, meter_);
+    const std::string& part = value.is_string() ? value.text() : made;
     meter_.check_size(text.size() + part.size());
     meter_.charge_bytes(part.size());
     text += part;

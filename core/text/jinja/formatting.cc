@@ -344,6 +344,14 @@ class BraceFormatter {
 
 }  // namespace
 
+std::string replaced(std::string_view text, std::string_view from, std::string_view to,
+                     int64_t limit, Meter& meter) {
+  meter.charge_bytes(text.size());
+  meter.charge(count_of(text, from));
+  meter.charge_bytes(replaced_size(text, from, to, limit));
+  return replace(text, from, to, limit);
+}
+
 std::string percent_format(std::string_view text, const Value& values, Meter& meter) {
   return PercentFormatter(text, values, meter).run();
 }

@@ -41,7 +41,7 @@ class Meter {
   }
   void charge_bytes(size_t bytes) {
     check_size(bytes);
-    charge(1 + bytes / 64);
+    charge(1 + bytes / 32);
   }
   const Limits& limits() const { return limits_; }
 

@@ -110,9 +110,7 @@ Value replace_method(const Call& call) {
   const auto given = call.bind({"old", "new", "count"}, 2);
   const std::string &from = call.string(*given[0]), &to = call.string(*given[1]);
   const int64_t limit = call.integer(given[2], -1);
-  if (from.empty()) call.meter().charge(call.text().size());
-  call.meter().charge_bytes(replaced_size(call.text(), from, to, limit));
-  return call.result(replace(call.text(), from, to, limit));
+  return call.result(replaced(call.text(), from, to, limit, call.meter()));
 }
 
 // find, rfind, index, rindex.

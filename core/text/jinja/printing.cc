@@ -18,7 +18,7 @@ class ReprWriter {
     if (const Sequence* s = value.get<Sequence>()) return write_sequence(*s);
     if (const Dict* d = value.get<Dict>()) return write_dict(*d);
     if (value.is_string()) {
-      meter_.charge_bytes(value.text().size());
+      meter_.charge(value.text().size() / 8);
       if (value.get<String>()->markup) return add("Markup(" + quoted(value.text()) + ")");
       return add(quoted(value.text()));
     }
@@ -92,7 +92,7 @@ class JsonWriter {
       return write_array(*sequence, level);
     if (const Dict* dict = value.get<Dict>()) return write_object(*dict, level);
     if (value.is_string()) {
-      meter_.charge_bytes(value.text().size());
+      meter_.charge(value.text().size() / 8);
       return add(json_quoted(value.text(), style_.ensure_ascii));
     }
     add(plain(value));

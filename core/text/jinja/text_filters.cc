@@ -38,16 +38,14 @@ Value string(Evaluator& evaluator, const Value& input, const Arguments& argument
   return input.is_string() ? input : Value(to_text(input, evaluator.meter()));
 }
 
-Value replaced(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+Value replace_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   const auto given = arguments.bind("replace", {"old", "new", "count"}, 2);
   Meter& meter = evaluator.meter();
   const std::string text = to_text(input, meter), from = to_text(*given[0], meter),
                     to = to_text(*given[1], meter);
   const bool limited = given[2] && !given[2]->is_none();
   const int64_t limit = limited ? integer_argument(given[2], -1, "count") : -1;
-  if (from.empty()) meter.charge(text.size());
-  meter.charge_bytes(replaced_size(text, from, to, limit));
-  return Value(replace(text, from, to, limit));
+  return Value(replaced(text, from, to, limit, meter));
 }
 
 Value indent(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
@@ -171,7 +169,7 @@ Value tojson(Evaluator& evaluator, const Value& input, const Arguments& argument
 const Filters& text_filters() {
   static const Filters kFilters = {{"trim", trim},
                                    {"string", string},
-                                   {"replace", replaced},
+                                   {"replace", replace_filter},
                                    {"upper", changed<to_upper>},
                                    {"lower", changed<to_lower>},
                                    {"title", changed<title_filter>},
