@@ -25,11 +25,12 @@ void count_answers(const data::Dataset& dataset, int64_t begin, const data::Batc
   size_t next = 0;
   for (size_t d = 0; d < batch.documents.size(); ++d) {
     const ops::AttentionDocument& document = batch.documents[d];
+    const int64_t answer = dataset.example(begin + static_cast<int64_t>(d)).answer_begin;
     bool all_correct = true;
     for (int64_t t = document.q_begin; t < document.q_begin + document.q_len; ++t)
       if (batch.labels.data<int32_t>()[t] != ops::kIgnoredLabel)
-        all_correct &= scored[next++].correct;
-    if (dataset.example(begin + static_cast<int64_t>(d)).answer_begin < 0) continue;
+        all_correct &= scored[next++].correct || t + 1 - document.q_begin < answer;
+    if (answer < 0) continue;
     result.labelled += 1;
     result.correct += all_correct;
   }

@@ -7,6 +7,7 @@
 #include "checkpoint/model_files.h"
 #include "checkpoint/run_folder.h"
 #include "core/base/error.h"
+#include "core/data/hdf5_dataset.h"
 #include "core/models/decoder_config.h"
 
 namespace weft::recipes {
@@ -53,6 +54,18 @@ Json inspect_checkpoint(const InspectOptions& options) {
   return json;
 }
 
+Json inspect_dataset(const InspectOptions& options) {
+  const data::Hdf5DatasetInfo info = data::read_hdf5_info(options.path);
+  Json json;
+  json.set("kind", "dataset");
+  json.set("documents", info.documents);
+  json.set("tokens", info.tokens);
+  json.set("tokenizer_hash", info.tokenizer_hash);
+  json.set("vocab_size", info.vocab_size);
+  json.set("weft_version", info.weft_version);
+  return json;
+}
+
 // One line a member; nested values as JSON.
 void print(const Json& json) {
   for (const auto& [key, value] : json.as_object()) {
@@ -76,9 +89,9 @@ void run_inspect(const InspectOptions& options) {
     fail(ErrorKind::no_input, "{}: there is no such file or folder", options.path);
   const bool model = options.path.ends_with(".gguf") || fs::exists(options.path + "/config.json");
   const bool dataset = options.path.ends_with(".h5");
-  if (dataset)
-    fail(ErrorKind::usage, "{}: a dataset; use weft data {}", options.path, options.path);
-  const Json json = model ? inspect_model(options) : inspect_checkpoint(options);
+  const Json json = model     ? inspect_model(options)
+                    : dataset ? inspect_dataset(options)
+                              : inspect_checkpoint(options);
   if (options.json) {
     fmt::print("{}\n", json.dump());
   } else {

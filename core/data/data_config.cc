@@ -3,6 +3,11 @@
 #include "core/base/error.h"
 
 namespace weft::data {
+namespace {
+
+constexpr double kMaxWeight = 1000;  // times an epoch sees a record
+
+}  // namespace
 
 void DataFile::visit(ConfigVisitor& v) {
   v.field("path", path, "JSONL, JSON, plain text (.txt), or HDF5 made by `weft data`");
@@ -11,7 +16,7 @@ void DataFile::visit(ConfigVisitor& v) {
 
 void RecordConfig::visit(ConfigVisitor& v) {
   v.field("format", format, kFormatNames,
-          "what a record holds; `auto` decides by the fields of the first record");
+          "what a record holds; `auto` decides by the fields of each record");
   v.field("messages_field", messages_field, "field with the turns of a conversation");
   v.field("prompt_field", prompt_field,
           "field with the prompt (usual: `prompt`, `question`, `instruction`)");
@@ -49,6 +54,10 @@ void DataConfig::check() const {
     for (const DataFile& file : *files)
       if (file.path.empty())
         fail(ErrorKind::usage, "data.{}: a file has no path", files == &train ? "train" : "eval");
+  for (const DataFile& file : train)
+    if (file.weight > kMaxWeight)
+      fail(ErrorKind::usage, "data.train: {} has the weight {}, at most {} is possible", file.path,
+           file.weight, kMaxWeight);
   if (!eval.empty() && eval_share > 0)
     fail(ErrorKind::usage,
          "data.eval and data.eval_share both say what is held out: keep one of them");

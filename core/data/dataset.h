@@ -16,6 +16,7 @@ struct ExampleView {
   std::span<const uint8_t> trained;  // as long as ids
   int64_t answer_begin = -1;  // labelled sets: ids before it are the prompt; -1: no answer to check
   int64_t answer_end = -1;    // past the answer's last token, the end-of-turn token left out
+  uint64_t record_hash = 0;   // Record::content_hash; the parts of a split record share it
 };
 
 // Examples in the order of their files. Read-only and safe to share between threads.

@@ -16,6 +16,7 @@ struct Example {
   std::vector<uint8_t> trained;  // as long as ids
   int64_t answer_begin = -1;     // labelled: see ExampleView
   int64_t answer_end = -1;
+  uint64_t record_hash = 0;  // Record::content_hash
 };
 
 enum class Purpose {
@@ -38,13 +39,21 @@ class RecordEncoder {
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
 
  private:
-  void append(Example& example, std::string_view text, bool trained) const;
+  // An example in the making: `text` is what ids from `special` on stand for.
+  struct Spans {
+    Example example;
+    std::string text;
+    size_t special = 0;
+    void push(int32_t id, bool is_trained);
+  };
+  void append(Spans& spans, std::string_view text, bool trained) const;
   Example encode_chat(const Json& messages) const;
   Example encode_answer(const Record& record) const;
   Example encode_text(const Record& record, Purpose purpose) const;
 
   text::Tokenizer tokenizer_;
   text::SpecialIds special_;
+  bool adds_space_;
   std::unique_ptr<text::ChatTemplate> chat_template_;
   RecordConfig config_;
 };

@@ -1,5 +1,6 @@
 #include "core/data/loader.h"
 
+#include <algorithm>
 #include <cmath>
 #include <condition_variable>
 #include <deque>
@@ -47,6 +48,8 @@ class Loader::Impl {
              example.ids.size(), plan.seq_len);
     }
     if (trained == 0) fail(ErrorKind::bad_data, "no token of the training data has a loss");
+    same_epochs_ = std::all_of(input_.weights.begin(), input_.weights.end(),
+                               [](double weight) { return weight == std::floor(weight); });
     thread_ = std::thread([this] { work(); });
   }
 
@@ -57,10 +60,6 @@ class Loader::Impl {
     }
     wake_.notify_all();
     thread_.join();
-  }
-
-  int64_t steps_of(int64_t epoch) {
-    return (plan_of(epoch).num_rows() + options_.global_batch - 1) / options_.global_batch;
   }
 
   int64_t steps_in(double epochs) {
@@ -75,17 +74,20 @@ class Loader::Impl {
   }
 
   StepData step(int64_t number) {
+    CHECK(number >= 0, "step {}", number);
     std::unique_lock lock(mutex_);
-    if (next_ != number && !(ready_.size() && ready_.front().step == number)) {
+    while (!ready_.empty() && ready_.front().step < number) ready_.pop_front();
+    const int64_t coming = ready_.empty() ? next_ : ready_.front().step;
+    if (coming != number) {
       ready_.clear();
       next_ = number;
+      error_ = nullptr;
       ++generation_;
     }
     wanted_ = number;
     wake_.notify_all();
-    arrived_.wait(lock,
-                  [&] { return error_ || (!ready_.empty() && ready_.front().step == number); });
-    if (error_) std::rethrow_exception(error_);
+    arrived_.wait(lock, [&] { return error_ || !ready_.empty(); });
+    if (ready_.empty()) std::rethrow_exception(error_);
     StepData data = std::move(ready_.front());
     ready_.pop_front();
     wake_.notify_all();
@@ -119,6 +121,14 @@ class Loader::Impl {
       }
       arrived_.notify_all();
     }
+  }
+
+  int64_t steps_of(int64_t epoch) {
+    const int64_t like = same_epochs_ ? 0 : epoch;
+    auto known = epoch_rows_.find(like);
+    if (known == epoch_rows_.end())
+      known = epoch_rows_.emplace(like, plan_of(like).num_rows()).first;
+    return (known->second + options_.global_batch - 1) / options_.global_batch;
   }
 
   const EpochPlan& plan_of(int64_t epoch) {
@@ -177,6 +187,8 @@ class Loader::Impl {
   std::mutex planning_;  // the plan and what is known of epochs
   EpochPlan plan_;
   int64_t planned_epoch_ = -1;
+  bool same_epochs_ = false;                 // all epochs have as many rows as the first
+  std::map<int64_t, int64_t> epoch_rows_;    // of epochs planned so far
   std::map<int64_t, int64_t> epoch_begins_;  // first step -> epoch
 
   std::mutex mutex_;  // all below

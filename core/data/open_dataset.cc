@@ -3,11 +3,13 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
 #include "core/data/batch.h"
+#include "core/data/hdf5_dataset.h"
 
 namespace weft::data {
 namespace {
@@ -46,6 +48,8 @@ class Collector {
     }
   }
 
+  bool full() const { return limits_.max_records > 0 && dataset_->size() >= limits_.max_records; }
+
   std::shared_ptr<const Dataset> finish(const std::string& what) {
     if (truncated_ + split_ + dropped_ + untrained_ > 0)
       log::warn(
@@ -68,7 +72,8 @@ class Collector {
 
   static Example part(const Example& example, int64_t begin, int64_t end) {
     return {.ids = {example.ids.begin() + begin, example.ids.begin() + end},
-            .trained = {example.trained.begin() + begin, example.trained.begin() + end}};
+            .trained = {example.trained.begin() + begin, example.trained.begin() + end},
+            .record_hash = example.record_hash};
   }
 
   const DataConfig& config_;
@@ -77,9 +82,30 @@ class Collector {
   int64_t truncated_ = 0, split_ = 0, dropped_ = 0, untrained_ = 0;
 };
 
-bool held_out(const Record& record, double share) {
-  const double draw = static_cast<double>(mix(record.content_hash, 0x5eed) >> 11) * 0x1p-53;
+bool held_out(uint64_t record_hash, double share) {
+  const double draw = static_cast<double>(mix(record_hash, 0x5eed) >> 11) * 0x1p-53;
   return draw < share;
+}
+
+// One record of a file of either sort.
+struct Source {
+  std::function<Example(Purpose)> example;
+  uint64_t record_hash = 0;
+  std::string where;
+};
+
+void read_file(const std::string& path, const DataConfig& config, const RecordEncoder& encoder,
+               const std::function<bool(const Source&)>& take) {
+  if (is_hdf5_file(path)) {
+    const auto document = [&](const Example& example, const std::string& where) {
+      return take({[&](Purpose) { return example; }, example.record_hash, where});
+    };
+    return read_hdf5_dataset(path, encoder.tokenizer().hash(), document);
+  }
+  read_records(path, config.record, [&](const Record& record) {
+    return take({[&](Purpose purpose) { return encoder.encode(record, purpose); },
+                 record.content_hash, record.where});
+  });
 }
 
 }  // namespace
@@ -91,6 +117,7 @@ void TokenizedDataset::add(const Example& example, double weight) {
   answer_begins_.push_back(example.answer_begin);
   answer_ends_.push_back(example.answer_end);
   weights_.push_back(weight);
+  record_hashes_.push_back(example.record_hash);
 }
 
 ExampleView TokenizedDataset::example(int64_t index) const {
@@ -99,7 +126,8 @@ ExampleView TokenizedDataset::example(int64_t index) const {
   return {.ids = {ids_.data() + begin, end - begin},
           .trained = {trained_.data() + begin, end - begin},
           .answer_begin = answer_begins_[i],
-          .answer_end = answer_ends_[i]};
+          .answer_end = answer_ends_[i],
+          .record_hash = record_hashes_[i]};
 }
 
 std::string TokenizedDataset::hash() const {
@@ -121,14 +149,17 @@ Datasets open_datasets(const DataConfig& config, const text::Tokenizer& tokenize
   const RecordEncoder encoder(tokenizer, tokenizer_config, config.record);
   Collector train(config, limits), eval(config, limits);
   const double share = config.eval.empty() ? config.eval_share : 0;
-  for (const DataFile& file : config.train)
-    read_records(file.path, config.record, [&](const Record& record) {
-      if (held_out(record, share)) {
-        eval.add(encoder.encode(record, Purpose::evaluate), 1, record.where);
+  for (const DataFile& file : config.train) {
+    if (train.full()) break;
+    read_file(file.path, config, encoder, [&](const Source& source) {
+      if (held_out(source.record_hash, share)) {
+        eval.add(source.example(Purpose::evaluate), 1, source.where);
       } else {
-        train.add(encoder.encode(record, Purpose::train), file.weight, record.where);
+        train.add(source.example(Purpose::train), file.weight, source.where);
       }
+      return !train.full();
     });
+  }
   Datasets datasets;
   datasets.train = train.finish("training data");
   if (share > 0) datasets.eval = eval.finish("held-out share of the data");
@@ -146,10 +177,13 @@ std::shared_ptr<const Dataset> open_evaluation(const std::vector<std::string>& f
                                                const DatasetLimits& limits) {
   const RecordEncoder encoder(tokenizer, tokenizer_config, config.record);
   Collector eval(config, limits);
-  for (const std::string& file : files)
-    read_records(file, config.record, [&](const Record& record) {
-      eval.add(encoder.encode(record, Purpose::evaluate), 1, record.where);
+  for (const std::string& file : files) {
+    if (eval.full()) break;
+    read_file(file, config, encoder, [&](const Source& source) {
+      eval.add(source.example(Purpose::evaluate), 1, source.where);
+      return !eval.full();
     });
+  }
   return eval.finish("held-out data");
 }
 

@@ -26,10 +26,12 @@ class TokenizedDataset : public Dataset {
   std::vector<int64_t> offsets_ = {0};
   std::vector<int64_t> answer_begins_, answer_ends_;
   std::vector<double> weights_;
+  std::vector<uint64_t> record_hashes_;
 };
 
 struct DatasetLimits {
-  int64_t vocab_size = 0;  // ids must be below it
+  int64_t vocab_size = 0;   // ids must be below it
+  int64_t max_records = 0;  // the first ones are read; 0: all
 };
 
 struct Datasets {
@@ -38,7 +40,8 @@ struct Datasets {
 };
 
 // Reads, encodes and cuts what is too long (DataConfig::too_long; what was cut is counted in the
-// log).
+// log). Files made by `weft data` are told by their content; their records stay as they were
+// tokenised for training, in evaluation too.
 Datasets open_datasets(const DataConfig& config, const text::Tokenizer& tokenizer,
                        const text::TokenizerConfig& tokenizer_config, const DatasetLimits& limits);
 

@@ -2,15 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
-#include <set>
+#include <span>
 
 #include "core/base/rng.h"
 
 namespace weft::data {
 namespace {
 
-constexpr size_t kOpenRows = 4096;
+constexpr size_t kOrderedWindow = 1024;  // examples packed together where order counts
 constexpr uint64_t kExampleSalt = 1, kRowSalt = 2, kRepeatSalt = 3;
 
 uint64_t draw(uint64_t index, uint64_t key) {
@@ -36,33 +37,43 @@ std::vector<int64_t> repeated(const PlanInput& input, const PlanOptions& options
   return examples;
 }
 
-std::vector<std::vector<int64_t>> pack(const std::vector<int64_t>& examples, const PlanInput& input,
-                                       int64_t seq_len) {
-  std::vector<std::vector<int64_t>> rows;
-  std::set<std::pair<int64_t, size_t>> open;  // (room left, row)
-  std::set<std::pair<size_t, int64_t>> by_age;
+using Rows = std::vector<std::vector<int64_t>>;
+
+// Best fit: each example goes into the row that it fills best, else into a new one.
+void pack(std::span<const int64_t> examples, const PlanInput& input, int64_t seq_len, Rows& rows) {
+  std::map<int64_t, std::vector<size_t>> open;  // rows by the room left in them
   for (int64_t example : examples) {
     const int64_t length = input.lengths[static_cast<size_t>(example)];
     int64_t room = seq_len;
     size_t row = rows.size();
-    if (const auto best = open.lower_bound({length, 0}); best != open.end()) {
+    if (const auto best = open.lower_bound(length); best != open.end()) {
       room = best->first;
-      row = best->second;
-      open.erase(best);
-      by_age.erase({row, room});
+      row = best->second.back();
+      best->second.pop_back();
+      if (best->second.empty()) open.erase(best);
     } else {
       rows.emplace_back();
     }
     rows[row].push_back(example);
     room -= length;
-    if (room <= 0) continue;
-    open.insert({room, row});
-    by_age.insert({row, room});
-    if (open.size() > kOpenRows) {
-      const auto oldest = by_age.begin();
-      open.erase({oldest->second, oldest->first});
-      by_age.erase(oldest);
-    }
+    if (room > 0) open[room].push_back(row);
+  }
+}
+
+// Shuffled, the longest go first (best fit decreasing: at most 11/9 of the fewest rows, and their
+// number depends on the lengths alone). Else rows keep near to the order of the file.
+Rows pack_epoch(std::vector<int64_t> examples, const PlanInput& input, const PlanOptions& options) {
+  Rows rows;
+  const auto length = [&](int64_t example) { return input.lengths[static_cast<size_t>(example)]; };
+  if (options.shuffle) {
+    std::stable_sort(examples.begin(), examples.end(),
+                     [&](int64_t a, int64_t b) { return length(a) > length(b); });
+    pack(examples, input, options.seq_len, rows);
+    return rows;
+  }
+  for (size_t begin = 0; begin < examples.size(); begin += kOrderedWindow) {
+    const size_t count = std::min(kOrderedWindow, examples.size() - begin);
+    pack(std::span(examples).subspan(begin, count), input, options.seq_len, rows);
   }
   return rows;
 }
@@ -108,8 +119,8 @@ EpochPlan plan_epoch(const PlanInput& input, const PlanOptions& options, int64_t
     plan.examples = std::move(examples);
     return plan;
   }
-  const std::vector<std::vector<int64_t>> rows = pack(examples, input, options.seq_len);
-  // Rows fill up in an order of their own (full ones late): shuffle them too.
+  const Rows rows = pack_epoch(std::move(examples), input, options);
+  // Rows are made by length: shuffle them too.
   const int64_t n = static_cast<int64_t>(rows.size());
   std::vector<int64_t> order(rows.size());
   std::iota(order.begin(), order.end(), 0);

@@ -24,9 +24,9 @@ struct PlanInput {
 };
 PlanInput plan_input(const Dataset& dataset);
 
-// Rows of at most options.seq_len tokens. Packing is best fit over the (shuffled) examples: each
-// goes into the open row that it fills best (Johnson 1973), among the kOpenRows newest; so an epoch
-// needs O(n log n). REQUIRES: no example is longer than seq_len.
+// Rows of at most options.seq_len tokens, packed by best fit, the longest examples first (Johnson
+// 1973), in O(n log n). Where every weight is a whole number, all epochs have as many rows.
+// REQUIRES: no example is longer than seq_len.
 EpochPlan plan_epoch(const PlanInput& input, const PlanOptions& options, int64_t epoch);
 
 // A permutation of 0..n-1 by sorting on Philox draws keyed by (seed, epoch, salt).

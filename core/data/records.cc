@@ -12,6 +12,7 @@ namespace weft::data {
 namespace {
 
 constexpr size_t kMaxLineBytes = size_t{64} << 20;
+constexpr unsigned char kByteOrderMark[] = {0xef, 0xbb, 0xbf};
 
 const std::string& text_field(const Json& record, const std::string& field,
                               const std::string& where) {
@@ -27,6 +28,15 @@ bool has(const Json& record, std::string_view field) {
   return record.contains(field);
 }
 
+std::string field_names(const Json& record) {
+  std::string names;
+  for (const auto& [name, value] : record.as_object()) {
+    names += (names.empty() ? "'" : ", '") + name.substr(0, 40) + "'";
+    if (names.size() > 200) return names + " ...";
+  }
+  return names.empty() ? "none" : names;
+}
+
 // The first pair of names that the record has; the configured names win.
 std::pair<std::string, std::string> answer_fields(const Json& record, const RecordConfig& config,
                                                   const std::string& where) {
@@ -39,11 +49,15 @@ std::pair<std::string, std::string> answer_fields(const Json& record, const Reco
     const std::string c = config.completion_field.empty() ? completion : config.completion_field;
     if (has(record, p) && has(record, c)) return {p, c};
   }
+  const std::string p = config.prompt_field.empty() ? "prompt" : config.prompt_field;
+  const std::string c = config.completion_field.empty() ? "completion" : config.completion_field;
+  const std::string missing = has(record, p)   ? fmt::format("no field '{}'", c)
+                              : has(record, c) ? fmt::format("no field '{}'", p)
+                                               : fmt::format("neither '{}' nor '{}'", p, c);
   fail(ErrorKind::bad_data,
-       "{}: the record has no prompt and completion ('{}' and '{}'): name them with "
-       "data.prompt_field and data.completion_field",
-       where, config.prompt_field.empty() ? "prompt" : config.prompt_field,
-       config.completion_field.empty() ? "completion" : config.completion_field);
+       "{}: the record has {}; its fields are {}: name them with data.prompt_field, "
+       "data.completion_field, data.text_field or data.messages_field",
+       where, missing, field_names(record));
 }
 
 Format format_of(const Json& record, const RecordConfig& config, const std::string& where) {
@@ -80,9 +94,18 @@ Json messages_of(const Json& record, const RecordConfig& config, const std::stri
     if (role != "system" && role != "user" && role != "assistant" && role != "tool")
       fail(ErrorKind::bad_data, "{}: unknown role '{}' (system, user, assistant, tool are known)",
            where, role);
+    if (!has(result, "content") && !has(result, "tool_calls"))
+      fail(ErrorKind::bad_data, "{}: message {} ({}) has no field 'content'", where,
+           messages.size() + 1, role);
     messages.push_back(std::move(result));
   }
   return messages;
+}
+
+// Classes may be numbers.
+std::string label_of(const Json& record, const std::string& field, const std::string& where) {
+  const Json* value = record.find(field);
+  return value && value->is_int() ? value->dump() : text_field(record, field, where);
 }
 
 Record record_of(const Json& json, const RecordConfig& config, const std::string& where) {
@@ -115,7 +138,7 @@ Record record_of(const Json& json, const RecordConfig& config, const std::string
     case Format::classification:
       record.kind = Record::Kind::answer;
       record.labelled = true;
-      record.completion = text_field(json, config.label_field, where);
+      record.completion = label_of(json, config.label_field, where);
       record.prompt = config.prompt_template.empty()
                           ? text_field(json, config.text_field, where)
                           : fill_template(config.prompt_template, json, where);
@@ -125,6 +148,20 @@ Record record_of(const Json& json, const RecordConfig& config, const std::string
       break;
   }
   return record;
+}
+
+// A line without its end, false behind the last one. Never more than the limit in memory.
+bool read_line(std::ifstream& in, std::string& line, const std::string& path, int64_t number) {
+  line.clear();
+  std::streambuf& buffer = *in.rdbuf();
+  for (int c = buffer.sbumpc(); c != std::char_traits<char>::eof(); c = buffer.sbumpc()) {
+    if (c == '\n') return true;
+    if (line.size() == kMaxLineBytes)
+      fail(ErrorKind::bad_data, "{}:{}: the line has more than {} bytes, the most that is read",
+           path, number, kMaxLineBytes);
+    line += static_cast<char>(c);
+  }
+  return !line.empty();
 }
 
 std::string read_file(std::ifstream& in) {
@@ -156,7 +193,7 @@ std::string fill_template(const std::string& prompt_template, const Json& record
 }
 
 void read_records(const std::string& path, const RecordConfig& config,
-                  const std::function<void(Record)>& take) {
+                  const std::function<bool(Record)>& take) {
   std::ifstream in(path, std::ios::binary);
   if (!in) fail(ErrorKind::no_input, "{}: cannot be opened: {}", path, std::strerror(errno));
   int64_t count = 0;
@@ -166,26 +203,30 @@ void read_records(const std::string& path, const RecordConfig& config,
     record.where = path;
     record.content_hash = hash_name(record.text);
     if (record.text.empty()) fail(ErrorKind::bad_data, "{}: the file is empty", path);
-    return take(std::move(record));
+    take(std::move(record));
+    return;
   }
+  const bool marked = in.peek() == kByteOrderMark[0];
+  for (unsigned char byte : kByteOrderMark)
+    if (marked && in.get() != byte)
+      fail(ErrorKind::bad_data, "{}:1: neither JSON nor text in UTF-8", path);
+  const auto begin = in.tellg();
   while (std::isspace(in.peek())) in.get();
+  if (in.bad()) fail(ErrorKind::io, "{}: cannot be read: {}", path, std::strerror(errno));
   if (in.peek() == '[') {
     const Json all = Json::parse(read_file(in), path);
     for (const Json& json : all.as_array())
-      take(record_of(json, config, fmt::format("{}, record {}", path, ++count)));
+      if (!take(record_of(json, config, fmt::format("{}, record {}", path, ++count)))) return;
   } else {
-    in.seekg(0);
+    in.clear();
+    in.seekg(begin);
     std::string line;
-    for (int64_t number = 1; std::getline(in, line); ++number) {
+    for (int64_t number = 1; read_line(in, line, path, number); ++number) {
       const std::string where = fmt::format("{}:{}", path, number);
-      if (line.size() > kMaxLineBytes)
-        fail(ErrorKind::bad_data, "{}: the line has {} bytes, at most {} are read", where,
-             line.size(), kMaxLineBytes);
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-      take(record_of(Json::parse(line, where), config, where));
       ++count;
+      if (!take(record_of(Json::parse(line, where), config, where))) return;
     }
-    if (in.bad()) fail(ErrorKind::io, "{}: cannot be read: {}", path, std::strerror(errno));
   }
   if (count == 0) fail(ErrorKind::bad_data, "{}: the file holds no records", path);
 }

@@ -26,10 +26,11 @@ struct Record {
       0;  // of the record's fields in the file: the held-out share is chosen by it
 };
 
-// Calls `take` with each record in order. Throws no_input when the file is missing, bad_data naming
-// file and line for what is not JSON, has not the fields of its format, or holds no records at all.
+// Calls `take` with each record in order until it returns false. Throws no_input when the file is
+// missing, bad_data naming file and line for what is not JSON, has not the fields of its format, or
+// holds no records at all.
 void read_records(const std::string& path, const RecordConfig& config,
-                  const std::function<void(Record)>& take);
+                  const std::function<bool(Record)>& take);
 
 // The prompt of a text with a label: `prompt_template` with {field} replaced by the record's
 // fields.

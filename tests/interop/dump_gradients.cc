@@ -1,7 +1,8 @@
-// A driver for tests/interop/transformers_test.py: what Weft computes for one batch of documents, as safetensors.
+// A driver for tests/interop/transformers_test.py: what Weft computes for one batch of documents,
+// as safetensors.
 //   dump_gradients MODEL IDS.json OUT.safetensors
-// IDS.json: a list of documents, each a list of token ids. OUT: logits [T,V], loss [1] (mean over all next tokens),
-// grad.<name> of every parameter, all f32.
+// IDS.json: a list of documents, each a list of token ids. OUT: logits [T,V], loss [1] (mean over
+// all next tokens), grad.<name> of every parameter, all f32.
 #include <fmt/core.h>
 
 #include "checkpoint/safetensors_writer.h"
@@ -56,7 +57,8 @@ int main(int argc, char** argv) try {
   Tensor mean = Tensor::empty({1}, DType::f32);
   mean.data<float>()[0] = static_cast<float>(loss.sum / static_cast<double>(loss.tokens));
   out.emplace_back("loss", mean);
-  for (const nn::ParameterPtr& p : model.decoder->parameters()) out.emplace_back("grad." + p->name, p->grad);
+  for (const nn::ParameterPtr& p : model.decoder->parameters())
+    out.emplace_back("grad." + p->name, p->grad);
   std::vector<checkpoint::SafetensorsPlan> plan;
   for (const auto& [name, tensor] : out) plan.push_back({name, name, DType::f32});
   checkpoint::write_safetensors(argv[3], checkpoint::MemoryWeights(std::move(out)), plan);

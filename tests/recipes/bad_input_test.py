@@ -17,7 +17,7 @@ def refused(code, words, *arguments, ranks=1):
     assert done.returncode == code, f"exit code {done.returncode}, expected {code}: {done.stdout}{done.stderr}"
     for word in words if isinstance(words, (list, tuple)) else [words]:
         assert word in done.stderr, f"'{word}' is not in: {done.stderr}"
-    messages = [l for l in done.stderr.splitlines() if l.startswith("weft")]
+    messages = [l for l in done.stderr.splitlines() if l.startswith(("weft", "error"))]
     assert len(messages) == 1, done.stderr
 
 
@@ -42,7 +42,7 @@ def with_header(header, data):
 
 
 def a_config_that_is_wrong_names_the_key():
-    train_refused(USAGE, ["train.learning_rate", "lr"], "train.learning_rate=1")
+    train_refused(USAGE, ["train.warm_up", "warmup"], "train.warm_up=1")
     train_refused(USAGE, "train.lr", "train.lr=fast")
     train_refused(USAGE, "train.lr", "train.lr=-1")
     (t.dir / "typo.yaml").write_text("recipe: lora\ntrain:\n  max_stepss: 3\n")
