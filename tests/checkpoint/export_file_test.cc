@@ -11,8 +11,8 @@
 #include "checkpoint/export_hf.h"
 #include "core/base/error.h"
 #include "tests/support/model_bytes.h"
+#include "tests/support/small_models.h"
 #include "tests/support/test_data.h"
-#include "tests/support/tiny_models.h"
 
 namespace weft::checkpoint {
 namespace {
@@ -79,7 +79,7 @@ TEST(ExportFile, AFullDiskLeavesTheOldFileAndNothingElse) {
 
 TEST(ExportFile, ExportsOnAFullDiskLeaveNothing) {
   const TempDir dir;
-  const test::TinyModel model = test::tiny_model("llama");
+  const test::SmallModel model = test::small_model("llama");
   {
     const FullDisk full(30'000);
     error_of(ErrorKind::io, [&] { export_hf(dir.file("hf"), model.description, *model.weights); });
@@ -98,7 +98,7 @@ TEST(ExportFile, AnUnwritablePlaceIsAnIoError) {
 
 TEST(ExportFolder, ReplacesAnOlderExportAtOnce) {
   const TempDir dir;
-  const test::TinyModel model = test::tiny_model("llama");
+  const test::SmallModel model = test::small_model("llama");
   const HfExportOptions in_shards{DType::f32, 50'000};
   export_hf(dir.file("hf"), model.description, *model.weights, in_shards);
   export_hf(dir.file("hf/"), model.description, *model.weights);

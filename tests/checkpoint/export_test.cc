@@ -9,16 +9,16 @@
 #include "checkpoint/safetensors.h"
 #include "core/base/error.h"
 #include "tests/support/model_bytes.h"
+#include "tests/support/small_models.h"
 #include "tests/support/test_data.h"
-#include "tests/support/tiny_models.h"
 
 namespace weft::checkpoint {
 namespace {
 
 using test::error_of;
+using test::small_model;
+using test::SmallModel;
 using test::TempDir;
-using test::tiny_model;
-using test::TinyModel;
 using testing::HasSubstr;
 
 // The largest distance between two sources' values, over all weights of `a`.
@@ -36,7 +36,7 @@ float distance(const WeightSource& a, const WeightSource& b) {
 class Export : public testing::TestWithParam<const char*> {
  protected:
   TempDir dir_;
-  const TinyModel model_ = tiny_model(GetParam());
+  const SmallModel model_ = small_model(GetParam());
 };
 
 TEST_P(Export, FolderGivesBackTheSameWeightsAndConfig) {
@@ -88,7 +88,7 @@ INSTANTIATE_TEST_SUITE_P(Families, Export,
 
 TEST(ExportHf, ShardsAboveTheLimit) {
   const TempDir dir;
-  const TinyModel model = tiny_model("llama");
+  const SmallModel model = small_model("llama");
   export_hf(dir.file("hf"), model.description, *model.weights, {DType::bf16, 60'000});
   EXPECT_FALSE(std::filesystem::exists(dir.file("hf/model.safetensors")));
   const Json index = Json::parse_file(dir.file("hf/model.safetensors.index.json"));
@@ -112,7 +112,7 @@ TEST(ExportHf, ShardsAboveTheLimit) {
 
 TEST(ExportHf, DataStartsAlignedAndIsWhatTheFormatAsks) {
   const TempDir dir;
-  const TinyModel model = tiny_model("qwen2");
+  const SmallModel model = small_model("qwen2");
   export_hf(dir.file("hf"), model.description, *model.weights);
   const SafetensorsFile file(dir.file("hf/model.safetensors"));
   EXPECT_EQ(file.entries().front().begin % 8, 0u);
@@ -121,7 +121,7 @@ TEST(ExportHf, DataStartsAlignedAndIsWhatTheFormatAsks) {
 
 TEST(ExportHf, ATiedHeadIsLeftOut) {
   const TempDir dir;
-  const TinyModel tied = tiny_model("qwen2");
+  const SmallModel tied = small_model("qwen2");
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const auto& [name, shape] : tied.expected)
     tensors.emplace_back(name, tied.weights->read_all(name, DType::f32));
@@ -152,7 +152,7 @@ TEST(ExportHf, ConfigSaysRotaryScalingInBothForms) {
 TEST(ExportGguf, RefusesWhatTheFormatCannotSay) {
   const TempDir dir;
   const auto refuses = [&](const char* key, Json value) {
-    TinyModel model = tiny_model("llama");
+    SmallModel model = small_model("llama");
     model.description.config.set(key, std::move(value));
     return error_of(ErrorKind::bad_data,
                     [&] { export_gguf(dir.file("m.gguf"), model.description, *model.weights); });
@@ -170,7 +170,7 @@ TEST(ExportGguf, RefusesWhatTheFormatCannotSay) {
 
 TEST(ExportF16, NamesTheWeightThatDoesNotFit) {
   const TempDir dir;
-  const TinyModel model = tiny_model("llama");
+  const SmallModel model = small_model("llama");
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const auto& [name, shape] : model.expected)
     tensors.emplace_back(name, model.weights->read_all(name, DType::f32));
@@ -193,7 +193,7 @@ TEST(ExportF16, NamesTheWeightThatDoesNotFit) {
 
 TEST(ExportGguf, RowsThatAreNotWholeBlocksFallBackToF16) {
   const TempDir dir;
-  TinyModel model = tiny_model("llama");
+  SmallModel model = small_model("llama");
   std::vector<std::pair<std::string, Tensor>> tensors;
   for (const auto& [name, shape] : model.expected) {
     if (name.find("down_proj") != std::string::npos)

@@ -13,8 +13,8 @@
 #include "checkpoint/rope_scaling.h"
 #include "core/base/error.h"
 #include "tests/support/model_bytes.h"
+#include "tests/support/small_models.h"
 #include "tests/support/test_data.h"
-#include "tests/support/tiny_models.h"
 
 namespace weft::checkpoint {
 namespace {

@@ -11,7 +11,7 @@
 
 namespace weft::test {
 
-struct TinyModel {
+struct SmallModel {
   checkpoint::ModelDescription description;
   std::vector<checkpoint::ExpectedWeight> expected;
   std::shared_ptr<checkpoint::MemoryWeights> weights;
@@ -19,11 +19,11 @@ struct TinyModel {
 
 // hidden 64, 2 layers, 4 heads and 2 kv heads of 16 (qwen3: of 32), ffn 96, vocabulary 160.
 // family: "llama", "llama3" (untied, scaled rotary), "mistral", "qwen2" (tied), "qwen3".
-inline TinyModel tiny_model(const std::string& family) {
+inline SmallModel small_model(const std::string& family) {
   const bool llama3 = family == "llama3", qwen2 = family == "qwen2", qwen3 = family == "qwen3";
   const int64_t hidden = 64, heads = 4, kv_heads = 2, ffn = 96, vocab = 160;
   const int64_t head_dim = qwen3 ? 32 : 16;
-  TinyModel out;
+  SmallModel out;
   Json& config = out.description.config;
   out.description.where = "tiny-" + family;
   config.set("model_type", llama3 ? "llama" : family);
