@@ -53,6 +53,17 @@ void rename_to(const std::string& from, const std::string& to) {
     fail(ErrorKind::io, "{}: cannot be renamed to {}: {}", from, to, std::strerror(errno));
 }
 
+// Swaps two names at once; where the file system cannot, in two steps.
+void exchange_names(const std::string& from, const std::string& to) {
+  if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) return;
+  if (errno != EINVAL && errno != ENOSYS)
+    fail(ErrorKind::io, "{}: cannot be replaced: {}", to, std::strerror(errno));
+  const std::string old = from + "-old";
+  rename_to(to, old);
+  rename_to(from, to);
+  rename_to(old, from);
+}
+
 // The files that exporters write: nothing else is ever deleted.
 bool is_exported(const std::string& name) {
   static constexpr std::string_view kNames[] = {"config.json",
@@ -170,13 +181,14 @@ void ExportFolder::check_replaceable() const {
 void ExportFolder::commit() {
   check_replaceable();
   sync_folder(temporary_);
+  // In exchange for an older export, which then has the temporary name.
   std::error_code error;
-  const bool replaces = fs::exists(path_, error);
-  const std::string old = path_ + ".old-" + std::to_string(getpid());
-  if (replaces) rename_to(path_, old);
-  rename_to(temporary_, path_);
+  if (fs::exists(path_, error))
+    exchange_names(temporary_, path_);
+  else
+    rename_to(temporary_, path_);
   sync_folder(folder_of(path_));
-  if (replaces) fs::remove_all(old, error);
+  fs::remove_all(temporary_, error);
 }
 
 }  // namespace weft::checkpoint

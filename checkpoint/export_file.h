@@ -48,6 +48,7 @@ class ExportFolder {
   ExportFolder(const ExportFolder&) = delete;
   ExportFolder& operator=(const ExportFolder&) = delete;
 
+  const std::string& folder() const { return temporary_; }  // where files go until then
   std::string file(const std::string& name) const { return temporary_ + "/" + name; }
   void commit();
 

@@ -94,7 +94,7 @@ void export_hf(const std::string& folder, const ModelDescription& model,
     write("tokenizer_config.json", tokenizer_config_of(model));
   }
   if (!options.run_config.empty()) write_text_file(out.file("weft.yaml"), options.run_config);
-  write_safetensors_folder(out.file(""), weights, plans_of(weights, tied, options.dtype),
+  write_safetensors_folder(out.folder(), weights, plans_of(weights, tied, options.dtype),
                            options.max_shard_bytes);
   out.commit();
 }

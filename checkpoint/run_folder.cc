@@ -125,9 +125,10 @@ RunFolder::RunFolder(parallel::Communicator& comm, FileSystem& files, const std:
 }
 
 std::string RunFolder::claim() {
-  files_->make_folder(path_);
-  const std::string parent = std::filesystem::absolute(path_).parent_path().string();
-  files_->sync_folder(parent);
+  if (!files_->exists(path_)) {
+    files_->make_folder(path_);
+    files_->sync_folder(std::filesystem::absolute(path_).parent_path().string());
+  }
   const std::string owner = fmt::format("process {} on {}", ::getpid(), host_name());
   std::string holder;
   lock_ = files_->lock(join(path_, kLockName), owner, &holder);

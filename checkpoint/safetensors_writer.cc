@@ -49,6 +49,18 @@ std::string header_of(const WeightSource& source, const std::vector<SafetensorsP
   return text;
 }
 
+// bf16 and f32 have the range of every source; f16 has not.
+void check_range(const Tensor& part, const WeightSource& source, const SafetensorsPlan& plan) {
+  if (part.dtype() != DType::f16) return;
+  const f16* values = part.data<f16>();
+  const bool fits = std::all_of(values, values + part.numel(),
+                                [](f16 value) { return (value.bits & 0x7c00u) != 0x7c00u; });
+  if (!fits)
+    fail(ErrorKind::bad_data,
+         "{}: tensor '{}' holds a value that is not finite or does not fit f16; export bf16 or f32",
+         source.where(), plan.source_name);
+}
+
 void write_tensor(ExportFile& file, const WeightSource& source, const SafetensorsPlan& plan) {
   const int64_t numel = source.shape(plan.source_name).numel();
   const Tensor piece =
@@ -56,6 +68,7 @@ void write_tensor(ExportFile& file, const WeightSource& source, const Safetensor
   for (int64_t begin = 0; begin < numel; begin += kPiece) {
     const Tensor part = piece.rows(0, std::min(kPiece, numel - begin));
     source.read(plan.source_name, begin, part);
+    check_range(part, source, plan);
     file.write(part.raw(), part.bytes());
   }
 }

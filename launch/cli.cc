@@ -267,7 +267,8 @@ class CommandLine {
             "of the run that the model came from")
         ->group("Records");
     data::RecordConfig defaults;
-    for (const ConfigField& field : config_detail::visit(defaults).fields()) {
+    const ConfigVisitor visitor = config_detail::visit(defaults);
+    for (const ConfigField& field : visitor.fields()) {
       std::string option = "--" + field.name;
       std::replace(option.begin(), option.end(), '_', '-');
       verb->add_option_function<std::string>(

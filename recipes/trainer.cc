@@ -115,11 +115,14 @@ void Trainer::run() {
     const int64_t every = parts_.config.checkpoint.every_steps;
     const bool last = finished();
     if (last || result.stop || result.save_due || (every > 0 && state_.step % every == 0)) save();
-    if (result.stop && !last)
+    if (result.stop && !last) {
+      parts_.model.units->gather_all();  // nothing under way, and nobody left waiting
+      parts_.world.barrier("stop");
       fail(ErrorKind::try_again,
            "stopped at step {} of {} as asked; the checkpoint is committed: the same command goes "
            "on",
            state_.step, total_steps_);
+    }
   }
   if (out_of_time())
     log::info("train.max_time is over after {} of {} steps", state_.step, total_steps_);
@@ -152,7 +155,8 @@ Trainer::StepResult Trainer::step(const data::StepData& data) {
   return agree_and_update(forward_backward(data), data);
 }
 
-// One gather of a few numbers from every rank: the norm's parts, the loss, and the wishes of ranks.
+// One gather of a few numbers from every rank: the norm's parts, the loss, and the wishes of
+// ranks.
 Trainer::StepResult Trainer::agree_and_update(const nn::HeadLoss& loss,
                                               const data::StepData& data) {
   constexpr int64_t kExtra = 4;

@@ -1,5 +1,6 @@
 // Backward attention of some keys of a document (FlashAttention-2, alg. 2), for every instruction
-// set: probabilities are computed again from the forward's lse, tile by tile.
+// set (no include guard: see for_each_isa.h): probabilities are computed again from the forward's
+// lse, tile by tile.
 #include "kernels/cpu/attention_backward_tiles_simd.h"
 
 namespace weft::ops::cpu::WEFT_ISA {

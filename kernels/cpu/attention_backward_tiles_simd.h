@@ -1,4 +1,5 @@
-// The tiles of backward attention, for every instruction set.
+// The tiles of backward attention, for every instruction set (no include guard: see
+// for_each_isa.h).
 #include "kernels/cpu/attention_tiles_simd.h"
 
 namespace weft::ops::cpu::WEFT_ISA {

@@ -1,4 +1,5 @@
-// Forward attention of one block of queries (FlashAttention-2, alg. 1), for every instruction set.
+// Forward attention of one block of queries (FlashAttention-2, alg. 1), for every instruction set
+// (no include guard: see for_each_isa.h).
 #include "kernels/cpu/attention_tiles_simd.h"
 
 namespace weft::ops::cpu::WEFT_ISA {

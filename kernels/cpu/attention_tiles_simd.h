@@ -1,6 +1,6 @@
-// What forward and backward attention do with tiles, for every instruction set. Scores are kept
-// transposed, [key][row], so that a row is a lane: the softmax needs no sum across lanes, and the
-// products read the tile in the order of memory.
+// What forward and backward attention do with tiles, for every instruction set (no include guard:
+// see for_each_isa.h). Scores are kept transposed, [key][row], so that a row is a lane: the softmax
+// needs no sum across lanes, and the products read the tile in the order of memory.
 #include "kernels/cpu/tile_product_simd.h"
 
 namespace weft::ops::cpu::WEFT_ISA {

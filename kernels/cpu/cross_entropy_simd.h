@@ -1,4 +1,4 @@
-// Rows of logits, for every instruction set (see for_each_isa.h).
+// Rows of logits, for every instruction set (no include guard: see for_each_isa.h).
 namespace weft::ops::cpu::WEFT_ISA {
 namespace {
 

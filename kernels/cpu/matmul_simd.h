@@ -1,4 +1,5 @@
-// Kernels around the library's products, for every instruction set (see for_each_isa.h).
+// Kernels around the library's products, for every instruction set (no include guard:
+// see for_each_isa.h).
 namespace weft::ops::cpu::WEFT_ISA {
 namespace {
 

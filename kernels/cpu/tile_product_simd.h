@@ -1,4 +1,5 @@
-// Products of small f32 tiles that lie in cache; included by the *_simd.h files that need them.
+// Products of small f32 tiles that lie in cache; included by the *_simd.h files that need
+// them (no include guard: see for_each_isa.h).
 namespace weft::ops::cpu::WEFT_ISA {
 namespace {
 

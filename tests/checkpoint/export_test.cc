@@ -168,7 +168,7 @@ TEST(ExportGguf, RefusesWhatTheFormatCannotSay) {
   EXPECT_THAT(error_of(ErrorKind::usage, [] { gguf_export_type("q4_k_m"); }), HasSubstr("q4_k_m"));
 }
 
-TEST(ExportGguf, NamesTheWeightThatF16CannotHold) {
+TEST(ExportF16, NamesTheWeightThatDoesNotFit) {
   const TempDir dir;
   const TinyModel model = tiny_model("llama");
   std::vector<std::pair<std::string, Tensor>> tensors;
@@ -176,6 +176,10 @@ TEST(ExportGguf, NamesTheWeightThatF16CannotHold) {
     tensors.emplace_back(name, model.weights->read_all(name, DType::f32));
   tensors[2].second.data<float>()[5] = 70000;
   const MemoryWeights weights(std::move(tensors));
+  EXPECT_THAT(
+      error_of(ErrorKind::bad_data,
+               [&] { export_hf(dir.file("hf"), model.description, weights, {DType::f16}); }),
+      HasSubstr("layers.0.self_attn.q_proj"));
   for (GgmlType type : {GgmlType::f16, GgmlType::bf16, GgmlType::f32, GgmlType::q8_0}) {
     const auto run = [&] {
       export_gguf(dir.file("m.gguf"), model.description, weights, {type, ""});

@@ -129,7 +129,8 @@ TEST_P(AdamwOn, StatesAreAllThatAResumeNeeds) {
   EXPECT_EQ(std::memcmp(kept.value.raw(), resumed.value.raw(), kept.value.bytes()), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(DTypes, AdamwOn, ::testing::Values(DType::f32, DType::bf16));
+INSTANTIATE_TEST_SUITE_P(DTypes, AdamwOn, ::testing::Values(DType::f32, DType::bf16),
+                         [](const auto& info) { return std::string(name_of(info.param)); });
 
 TEST(Adamw, StatesAreCountedAsTheOptimizers) {
   const size_t before = memory_use(MemoryTag::optimizer).current;

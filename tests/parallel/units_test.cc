@@ -208,7 +208,8 @@ TEST_P(ZeroOne, OverKRanksIsOneRankToTheBit) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(DTypes, ZeroOne, ::testing::Values(DType::f32, DType::bf16));
+INSTANTIATE_TEST_SUITE_P(DTypes, ZeroOne, ::testing::Values(DType::f32, DType::bf16),
+                         [](const auto& info) { return std::string(name_of(info.param)); });
 
 TEST(Units, AUnitIsReducedOncePerStep) {
   Units units(make_units(DType::f32), make_self());
