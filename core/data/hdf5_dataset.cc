@@ -270,7 +270,9 @@ class Reader {
  private:
   static Handle open(const std::string& path) {
     if (!is_hdf5_file(path)) fail(ErrorKind::bad_data, "{}: it is no HDF5 file", path);
-    Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
+    const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
+    Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access), H5Fclose);
     if (file < 0)
       fail(ErrorKind::bad_data, "{}: HDF5 cannot open it: {}; it is damaged or cut off", path,
            reason());
@@ -287,7 +289,8 @@ class Reader {
 
   Handle attribute(const char* name) const {
     Handle found(H5Aopen(file_, name, H5P_DEFAULT), H5Aclose);
-    if (found < 0) bad(fmt::format("it has no attribute '{}': it is no dataset of weft", name));
+    if (found < 0)
+      bad(fmt::format("it has no attribute '{}': damaged, or no dataset of weft", name));
     const Handle space(H5Aget_space(found), H5Sclose);
     if (H5Sget_simple_extent_npoints(space) != 1)
       bad(fmt::format("attribute '{}' is not one value", name));

@@ -133,10 +133,11 @@ TEST_F(EncodeRecord, ATextIsEvaluatedBehindBosAndWithoutEos) {
 
 TEST_F(EncodeRecord, ATemplateMayComeFromAFile) {
   test::TempDir temp;
-  config_.chat_template = test::write_file(
-      temp.file("t.jinja"), "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}"
-                            "<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant]"
-                            "{% endif %}");
+  config_.chat_template =
+      test::write_file(temp.file("t.jinja"),
+                       "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}"
+                       "<|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant]"
+                       "{% endif %}");
   const Example example = encode(answer("a", "b"));
   EXPECT_EQ(all(example), "[user]a<|im_end|>[assistant]b<|im_end|>");
   EXPECT_EQ(trained(example), "b<|im_end|>");

@@ -92,9 +92,11 @@ TEST(Plan, WeightsSayHowOftenAnEpochSeesAnExample) {
   int64_t halves = 0;
   const EpochPlan plan = plan_epoch(input, options, 0);
   for (const auto& [example, times] : times_seen(plan)) {
-    if (example < 1000) EXPECT_EQ(times, 2);
-    if (example >= 2000) EXPECT_EQ(times, 1);
-    if (example >= 1000 && example < 2000) halves += times;
+    if (example >= 1000 && example < 2000) {
+      halves += times;
+    } else {
+      EXPECT_EQ(times, example < 1000 ? 2 : 1);
+    }
   }
   EXPECT_NEAR(static_cast<double>(halves), 500, 80);
   EXPECT_EQ(times_seen(plan_epoch(input, options, 0)), times_seen(plan));

@@ -113,8 +113,9 @@ TEST_F(RecordsTest, ReadingStopsWhenNoMoreAreWanted) {
 
 TEST_F(RecordsTest, EveryBadInputIsNamedByItsLine) {
   const std::string good = "{\"prompt\": \"p\", \"completion\": \"c\"}\n";
-  EXPECT_THAT(complaint(good + R"({"prompt": "p"})"),
-              HasSubstr("a.jsonl:2: the record has no field 'completion'; its fields are 'prompt'"));
+  EXPECT_THAT(
+      complaint(good + R"({"prompt": "p"})"),
+      HasSubstr("a.jsonl:2: the record has no field 'completion'; its fields are 'prompt'"));
   EXPECT_THAT(complaint(good + R"({"a": 1})"), HasSubstr("neither 'prompt' nor 'completion'"));
   EXPECT_THAT(complaint(good + R"({"prompt": 1, "completion": "c"})"),
               HasSubstr("a.jsonl:2: field 'prompt' must be text, is 1"));
