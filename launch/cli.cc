@@ -267,7 +267,7 @@ class CommandLine {
             "of the run that the model came from")
         ->group("Records");
     data::RecordConfig defaults;
-    const ConfigVisitor visitor = config_detail::visit(defaults);
+    ConfigVisitor visitor = config_detail::visit(defaults);
     for (const ConfigField& field : visitor.fields()) {
       std::string option = "--" + field.name;
       std::replace(option.begin(), option.end(), '_', '-');
