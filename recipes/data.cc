@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <limits>
 
 #include "core/data/hdf5_dataset.h"
@@ -14,12 +13,6 @@
 
 namespace weft::recipes {
 namespace {
-
-bool colour_wanted() {
-  const char* no = std::getenv("NO_COLOR");
-  const char* terminal = std::getenv("TERM");
-  return isatty(STDOUT_FILENO) && !(no && *no) && terminal && std::string(terminal) != "dumb";
-}
 
 // Records are cut where they are written; counted and shown, they are whole: what is too long is to
 // be seen.
@@ -41,7 +34,7 @@ Json shown(const data::Dataset& dataset, int64_t count, const text::Tokenizer& t
 }
 
 void print_shown(const data::Dataset& dataset, int64_t count, const text::Tokenizer& tokenizer) {
-  const bool colour = colour_wanted();
+  const bool colour = isatty(STDOUT_FILENO);
   for (int64_t i = 0; i < std::min(count, dataset.size()); ++i) {
     const data::ExampleView example = dataset.example(i);
     fmt::print("--- record {}: {} tokens; ⟦trained on⟧\n{}\n", i + 1, example.ids.size(),
