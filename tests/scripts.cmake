@@ -25,3 +25,7 @@ foreach(script ${scripts})
     ENVIRONMENT "WEFT_BINARY=${CMAKE_BINARY_DIR}/weft;WEFT_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
 endforeach()
 include(parallel/mpi/tests.cmake)
+
+# What scripts in tests/interop compare with: logits and gradients as safetensors.
+add_executable(dump_gradients interop/dump_gradients.cc)
+target_link_libraries(dump_gradients PRIVATE weft_engine)

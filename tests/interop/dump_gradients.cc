@@ -1,9 +1,11 @@
-// A driver for tests/interop/transformers_test.py: what Weft computes for one batch of documents,
-// as safetensors.
-//   dump_gradients MODEL IDS.json OUT.safetensors
-// IDS.json: a list of documents, each a list of token ids. OUT: logits [T,V], loss [1] (mean over
-// all next tokens), grad.<name> of every parameter, all f32.
+// A driver for the scripts beside it: what Weft computes for one batch of documents, as
+// safetensors.
+//   dump_gradients MODEL IDS.json OUT.safetensors [logits]
+// IDS.json: a list of documents, each a list of token ids. OUT: logits [T,V] and, without the word
+// logits, loss [1] (mean over all next tokens) and grad.<name> of every parameter, all f32.
 #include <fmt/core.h>
+
+#include <string_view>
 
 #include "checkpoint/safetensors_writer.h"
 #include "core/ops/cross_entropy.h"
@@ -37,21 +39,13 @@ nn::Step make_step(const Json& documents) {
   return step;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) try {
-  if (argc != 4) fail(ErrorKind::usage, "dump_gradients MODEL IDS.json OUT.safetensors");
-  recipes::Model model = recipes::load_model({.path = argv[1], .dtype = DType::f32});
-  nn::Step step = make_step(Json::parse_file(argv[2]));
+/// One pass forward and backward; adds the loss and every gradient to `out`.
+void train(recipes::Model& model, nn::Step& step,
+           std::vector<std::pair<std::string, Tensor>>& out) {
   nn::WeightGrads queue;
   step.weight_grads = &queue;
   const int64_t scored = step.num_tokens() - static_cast<int64_t>(step.documents.size());
   step.loss_scale = 1.0f / static_cast<float>(scored);
-  model.decoder->prepare(step);
-  std::vector<int32_t> rows(static_cast<size_t>(step.num_tokens()));
-  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int32_t>(i);
-  std::vector<std::pair<std::string, Tensor>> out;
-  out.emplace_back("logits", model.decoder->logits(step, rows, model.hooks()));
   const nn::HeadLoss loss =
       model.decoder->train(step, models::Recompute::selective, model.hooks(), false);
   Tensor mean = Tensor::empty({1}, DType::f32);
@@ -59,6 +53,22 @@ int main(int argc, char** argv) try {
   out.emplace_back("loss", mean);
   for (const nn::ParameterPtr& p : model.decoder->parameters())
     out.emplace_back("grad." + p->name, p->grad);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  const bool only_logits = argc == 5 && std::string_view(argv[4]) == "logits";
+  if (argc != 4 && !only_logits)
+    fail(ErrorKind::usage, "dump_gradients MODEL IDS.json OUT.safetensors [logits]");
+  recipes::Model model = recipes::load_model({.path = argv[1], .dtype = DType::f32});
+  nn::Step step = make_step(Json::parse_file(argv[2]));
+  model.decoder->prepare(step);
+  std::vector<int32_t> rows(static_cast<size_t>(step.num_tokens()));
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int32_t>(i);
+  std::vector<std::pair<std::string, Tensor>> out;
+  out.emplace_back("logits", model.decoder->logits(step, rows, model.hooks()));
+  if (!only_logits) train(model, step, out);
   std::vector<checkpoint::SafetensorsPlan> plan;
   for (const auto& [name, tensor] : out) plan.push_back({name, name, DType::f32});
   checkpoint::write_safetensors(argv[3], checkpoint::MemoryWeights(std::move(out)), plan);

@@ -14,7 +14,8 @@ ROOT = pathlib.Path(os.environ.get("WEFT_SOURCE_DIR", pathlib.Path(__file__).par
 WEFT = pathlib.Path(os.environ.get("WEFT_BINARY", ROOT / "build" / "weft"))
 DUMP = WEFT.parent / "tests" / "dump_gradients"
 DATA = pathlib.Path(os.environ.get("WEFT_TEST_DATA", ROOT.parent / "shared" / "data"))
-TEMP = pathlib.Path(tempfile.mkdtemp(prefix="weft-interop-"))
+TEMPORARY = tempfile.TemporaryDirectory(prefix="weft-interop-")
+TEMP = pathlib.Path(TEMPORARY.name)
 torch.set_num_threads(2)
 
 
