@@ -16,6 +16,7 @@ constexpr int kYieldsBeforeSleep = 50;
 constexpr int kShortSleeps = 300;
 constexpr std::chrono::microseconds kShortSleep{30};
 constexpr std::chrono::microseconds kLongSleep{200};
+constexpr std::chrono::milliseconds kListenEvery{50};  // while nothing is under way
 
 }  // namespace
 
@@ -113,6 +114,7 @@ void Engine::loop() {
   while (take_inbox()) {
     bool moved = false;
     try {
+      transport_->listen();
       moved = advance_all();
     } catch (const Error& error) {
       fail_all(error);
@@ -129,8 +131,11 @@ bool Engine::take_inbox() {
   bool failed;
   {
     std::unique_lock lock(mutex_);
-    if (queues_.empty())
-      wake_.wait(lock, [&] { return stop_ || !inbox_.empty() || !functions_.empty(); });
+    const auto called = [&] { return stop_ || !inbox_.empty() || !functions_.empty(); };
+    if (queues_.empty() && transport_->needs_polling())
+      wake_.wait_for(lock, kListenEvery, called);
+    else if (queues_.empty())
+      wake_.wait(lock, called);
     for (Active& active : inbox_) queues_[active.job.route.get()].push_back(std::move(active));
     inbox_.clear();
     functions.swap(functions_);

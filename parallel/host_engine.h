@@ -57,6 +57,8 @@ class Transport {
   // is gone).
   virtual bool finished(int64_t ticket) = 0;
   virtual bool needs_polling() const = 0;  // false: only new calls bring messages on
+  // Between polls, and every 50 ms while there is nothing to poll for (where needs_polling).
+  virtual void listen() {}
 };
 
 class Engine {

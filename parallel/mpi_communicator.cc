@@ -15,7 +15,14 @@
 namespace weft::parallel {
 namespace {
 
-constexpr std::chrono::milliseconds kSpeakAfterRankZero{400};
+// How long a failed rank leaves it to rank 0 to end the run: Open MPI may need several seconds.
+constexpr std::chrono::seconds kPatience{20};
+
+// What a failed rank tells rank 0.
+struct Obituary {
+  int32_t exit_code = 0;
+  char message[4092] = "";  // ends with 0
+};
 
 void check_mpi(int code, const char* what) {
   if (code == MPI_SUCCESS) return;
@@ -37,6 +44,10 @@ class MpiTransport : public Transport {
     check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "error handler");
     check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "rank");
     check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size_), "size");
+    check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &failures_), "a communicator for failures");
+    if (rank_ == 0)
+      check_mpi(MPI_Irecv(&heard_, sizeof heard_, MPI_BYTE, MPI_ANY_SOURCE, 0, failures_, &hearing_),
+                "listening for failures");
   }
 
   void close() override {
@@ -44,7 +55,38 @@ class MpiTransport : public Transport {
       log::error("[mpi] {} messages were under way when the run ended", requests_.size());
       MPI_Abort(MPI_COMM_WORLD, static_cast<int>(ErrorKind::internal));
     }
+    if (hearing_ != MPI_REQUEST_NULL) {
+      MPI_Cancel(&hearing_);
+      MPI_Wait(&hearing_, MPI_STATUS_IGNORE);
+    }
     MPI_Finalize();
+  }
+
+  // Rank 0 speaks for a rank that failed and ends the run.
+  void listen() override {
+    if (hearing_ == MPI_REQUEST_NULL) return;
+    int heard = 0;
+    MPI_Status status;
+    check_mpi(MPI_Test(&hearing_, &heard, &status), "listening for failures");
+    if (heard) end_run(status.MPI_SOURCE, heard_);
+  }
+
+  // One message for a failure, whoever and however many fail: rank 0's engine thread prints the
+  // first that it knows of and never returns. Another rank tells rank 0, waits to be stopped, and
+  // speaks itself only where rank 0 cannot.
+  void fail_run(int exit_code, const std::string& message) {
+    Obituary mine{.exit_code = exit_code};
+    message.copy(mine.message, sizeof mine.message - 1);
+    if (rank_ > 0) {
+      MPI_Request told;
+      MPI_Isend(&mine, sizeof mine, MPI_BYTE, 0, 0, failures_, &told);
+      const auto until = std::chrono::steady_clock::now() + kPatience;
+      for (int done = 0; std::chrono::steady_clock::now() < until;) {
+        MPI_Test(&told, &done, MPI_STATUS_IGNORE);
+        std::this_thread::sleep_for(std::chrono::milliseconds{10});
+      }
+    }
+    end_run(rank_, mine);
   }
 
   int64_t send(const Route& route, const Message& message) override {
@@ -90,6 +132,11 @@ class MpiTransport : public Transport {
     bool receives;
     MPI_Request request = MPI_REQUEST_NULL;
   };
+  [[noreturn]] static void end_run(int rank, const Obituary& failure) {
+    log::error_of(rank, failure.message);
+    MPI_Abort(MPI_COMM_WORLD, failure.exit_code);
+    std::_Exit(failure.exit_code);
+  }
   int64_t keep(const Pending& pending) {
     requests_.emplace(next_ticket_, pending);
     return next_ticket_++;
@@ -98,31 +145,22 @@ class MpiTransport : public Transport {
   int rank_ = 0, size_ = 1;
   std::unordered_map<int64_t, Pending> requests_;
   int64_t next_ticket_ = 0;
+  MPI_Comm failures_ = MPI_COMM_NULL;
+  MPI_Request hearing_ = MPI_REQUEST_NULL;  // of rank 0
+  Obituary heard_;
 };
-
-// One message for one failure: when all ranks fail alike (a wrong config), rank 0 speaks and ends
-// the others before their turn comes. SIGTERM, which mpirun sends then, must end them even if the
-// run had a handler for it.
-[[noreturn]] void abort_run(Engine& engine, int rank, int exit_code, const std::string& message) {
-  if (rank > 0) {
-    std::signal(SIGTERM, SIG_DFL);
-    std::this_thread::sleep_for(kSpeakAfterRankZero);
-  }
-  log::error("{}", message);
-  engine.call([exit_code] { MPI_Abort(MPI_COMM_WORLD, exit_code); });
-  std::_Exit(exit_code);
-}
 
 }  // namespace
 
 std::shared_ptr<Communicator> make_mpi_world() {
   auto transport = std::make_unique<MpiTransport>();
-  const MpiTransport& mpi = *transport;
+  MpiTransport* mpi = transport.get();  // lives as long as the engine
   auto engine = std::make_shared<Engine>(std::move(transport));
-  const int rank = mpi.rank();
   return std::make_shared<HostCommunicator>(
-      engine, rank, mpi.size(), [engine, rank](int exit_code, const std::string& message) {
-        abort_run(*engine, rank, exit_code, message);
+      engine, mpi->rank(), mpi->size(), [engine, mpi](int exit_code, const std::string& message) {
+        // mpirun ends the ranks by SIGTERM, for which the run may have had a handler.
+        std::signal(SIGTERM, SIG_DFL);
+        engine->call([&] { mpi->fail_run(exit_code, message); });
       });
 }
 

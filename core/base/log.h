@@ -17,6 +17,7 @@ enum class Level { debug, info, warn, error };
 void configure(Level level, int rank, int num_ranks);
 
 void write(Level level, const std::string& message);
+void error_of(int rank, const std::string& message);  // this rank speaks for another
 
 // Called before a line is written, e.g. to clear a live line; empty: nothing is.
 void set_before_line(std::function<void()> hook);
