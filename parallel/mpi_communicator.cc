@@ -46,8 +46,9 @@ class MpiTransport : public Transport {
     check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size_), "size");
     check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &failures_), "a communicator for failures");
     if (rank_ == 0)
-      check_mpi(MPI_Irecv(&heard_, sizeof heard_, MPI_BYTE, MPI_ANY_SOURCE, 0, failures_, &hearing_),
-                "listening for failures");
+      check_mpi(
+          MPI_Irecv(&heard_, sizeof heard_, MPI_BYTE, MPI_ANY_SOURCE, 0, failures_, &hearing_),
+          "listening for failures");
   }
 
   void close() override {
