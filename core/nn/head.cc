@@ -11,10 +11,13 @@
 namespace weft::nn {
 namespace {
 
-constexpr int64_t kChunkBytes = int64_t{32} << 20;  // of f32 logits
+constexpr int64_t kChunkBytes = int64_t{64} << 20;  // of f32 logits
 
-int64_t rows_at_once(int64_t vocab_size) {
-  return std::clamp<int64_t>(kChunkBytes / (4 * vocab_size), 16, 1024);
+// Chunks of nearly equal size that cover `rows`.
+int64_t rows_at_once(int64_t rows, int64_t vocab_size) {
+  const int64_t most = std::clamp<int64_t>(kChunkBytes / (4 * vocab_size), 16, 1024);
+  const int64_t chunks = std::max<int64_t>(1, (rows + most - 1) / most);
+  return (rows + chunks - 1) / chunks;
 }
 
 void add_chunk(const ops::TokenLoss& loss, const ops::LogitsStats& stats, const Tensor& labels,
@@ -54,7 +57,7 @@ HeadLoss Head::train(const Tensor& x, const Step& step, Tensor& dx) const {
   const int64_t n = scored.labels.numel(), vocab = weight_->shape[0];
   const ops::RmsNormResult norm = ops::rms_norm(scored.x_ND, norm_->value, norm_eps_);
   const Tensor dnorm = Tensor::empty(norm.y.shape(), x.dtype(), x.device());
-  const int64_t chunk = std::min(n, rows_at_once(vocab));
+  const int64_t chunk = rows_at_once(n, vocab);
   Tensor buffer = Tensor::empty({chunk, vocab}, DType::f32, x.device(), MemoryTag::workspace);
   HeadLoss total;
   for (int64_t begin = 0; begin < n; begin += chunk) {
@@ -94,7 +97,7 @@ HeadLoss Head::evaluate(const Tensor& x, const Step& step,
   const int64_t n = scored.labels.numel(), vocab = weight_->shape[0];
   const Tensor y = ops::rms_norm(scored.x_ND, norm_->value, norm_eps_).y;
   HeadLoss total;
-  const int64_t chunk = rows_at_once(vocab);
+  const int64_t chunk = rows_at_once(n, vocab);
   for (int64_t begin = 0; begin < n; begin += chunk) {
     const int64_t end = std::min(n, begin + chunk);
     const Tensor labels = scored.labels.rows(begin, end);

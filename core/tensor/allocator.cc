@@ -1,5 +1,7 @@
 #include "core/tensor/allocator.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <map>
 #include <mutex>
@@ -13,6 +15,20 @@ namespace {
 constexpr size_t kAlignment = 64;
 constexpr size_t kKeepBelow = size_t{256} << 20;  // larger blocks go back to the system at once
 constexpr int kNumTags = static_cast<int>(MemoryTag::count_);
+
+// Blocks of this size and more lie in pages of it where the kernel has some: a product walks over
+// many rows at once, and each page that it touches needs an entry of the processor's page table
+// cache.
+constexpr size_t kHugePage = size_t{2} << 20;
+
+void* system_allocate(size_t size) {
+  if (size < kHugePage) return std::aligned_alloc(kAlignment, size);
+  void* block = std::aligned_alloc(kHugePage, (size + kHugePage - 1) / kHugePage * kHugePage);
+#ifdef MADV_HUGEPAGE
+  if (block) madvise(block, size / kHugePage * kHugePage, MADV_HUGEPAGE);  // a wish
+#endif
+  return block;
+}
 
 // Round up so that blocks of nearly the same size serve each other (at most 12.5 % waste).
 size_t size_class(size_t bytes) {
@@ -45,7 +61,7 @@ struct Pool {
       it->second.pop_back();
       return block;
     }
-    return std::aligned_alloc(kAlignment, size);
+    return system_allocate(size);
   }
 
   void give(void* block, size_t bytes, MemoryTag tag) noexcept {
@@ -82,7 +98,7 @@ std::shared_ptr<void> allocate(size_t bytes, Device device, MemoryTag tag) {
   void* block = Pool::get().take(bytes, tag);
   if (!block) {
     release_cached_memory();
-    block = std::aligned_alloc(kAlignment, size_class(bytes));
+    block = system_allocate(size_class(bytes));
   }
   if (!block)
     fail(ErrorKind::unavailable,
