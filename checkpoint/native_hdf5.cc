@@ -1,7 +1,6 @@
 #include "checkpoint/native_hdf5.h"
 
 #include <fcntl.h>
-#include <hdf5.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,10 +9,10 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <mutex>
 
 #include "checkpoint/file_system.h"
 #include "core/base/error.h"
+#include "core/base/hdf5.h"
 
 namespace weft::checkpoint {
 namespace {
@@ -21,70 +20,24 @@ namespace {
 constexpr hsize_t kAlignment = 4096;           // of datasets that are at least that large
 constexpr hsize_t kMetadataBlock = 64 * 1024;  // keeps the structure in few ranges
 
-// One HDF5 call at a time (not every build of it is thread-safe), its own error output silenced.
-class Session {
- public:
-  Session() : lock_(mutex()) {
-    H5Eget_auto2(H5E_DEFAULT, &report_, &report_data_);
-    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-    H5PLset_loading_state(0);
-    errno = 0;
-  }
-  ~Session() { H5Eset_auto2(H5E_DEFAULT, report_, report_data_); }
-
- private:
-  static std::mutex& mutex() {
-    static std::mutex m;
-    return m;
-  }
-  std::lock_guard<std::mutex> lock_;
-  H5E_auto2_t report_ = nullptr;
-  void* report_data_ = nullptr;
-};
-
-// The innermost message on HDF5's error stack.
-std::string reason() {
-  std::string text;
-  const auto visit = [](unsigned, const H5E_error2_t* error, void* data) -> herr_t {
-    auto& out = *static_cast<std::string*>(data);
-    if (out.empty() && error->desc) out = error->desc;
-    return 0;
-  };
-  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, visit, &text);
-  return text.empty() ? "HDF5 gives no reason" : text;
-}
-
 // HDF5 writes to memory: what fails there is a limit of the process or our bug.
 [[noreturn]] void fail_hdf5(const std::string& what) {
   const bool is_limit = errno == EFBIG || errno == ENOSPC || errno == EDQUOT || errno == EMFILE;
   if (is_limit)
     fail(ErrorKind::io, "[checkpoint] HDF5: {}: {}; {}", what, std::strerror(errno),
          advice_for(errno));
-  fail(ErrorKind::bad_data, "[checkpoint] HDF5: {}: {}", what, reason());
+  fail(ErrorKind::bad_data, "[checkpoint] HDF5: {}: {}", what, hdf5::reason());
 }
 
-// An HDF5 identifier that closes itself. Making one from a failed call throws.
-class Handle {
+// An identifier; making one from a failed call throws.
+class Handle : public hdf5::Handle {
  public:
-  using Close = herr_t (*)(hid_t);
-  Handle(hid_t id, Close close, const std::string& what) : id_(id), close_(close) {
+  Handle(hid_t id, Close close, const std::string& what) : hdf5::Handle(id, close) {
     if (id < 0) fail_hdf5(what);
   }
-  ~Handle() {
-    if (id_ >= 0) close_(id_);
+  void close(const std::string& what) {
+    if (hdf5::Handle::close() < 0) fail_hdf5(what);
   }
-  Handle(Handle&& other) noexcept : id_(other.id_), close_(other.close_) { other.id_ = -1; }
-  Handle& operator=(Handle&&) = delete;
-  operator hid_t() const { return id_; }
-  void close(const std::string& what) {  // and find out whether that worked
-    const hid_t id = id_;
-    id_ = -1;
-    if (close_(id) < 0) fail_hdf5(what);
-  }
-
- private:
-  hid_t id_;
-  Close close_;
 };
 
 void require(herr_t status, const std::string& what) {
@@ -235,7 +188,7 @@ int64_t create_dataset(hid_t group, const PieceRecord& piece) {
   put_integers(dataset, "box", {2, dims.size()}, box);
   const haddr_t offset = H5Dget_offset(dataset);
   if (offset == HADDR_UNDEF)
-    fail(ErrorKind::internal, "[checkpoint] HDF5 gave {} no place: {}", path, reason());
+    fail(ErrorKind::internal, "[checkpoint] HDF5 gave {} no place: {}", path, hdf5::reason());
   return static_cast<int64_t>(offset);
 }
 
@@ -345,7 +298,7 @@ std::vector<std::string> names_in(hid_t group, const std::string& path) {
 }  // namespace
 
 std::vector<PieceRecord> read_hdf5_structure(const std::string& path) {
-  const Session session;
+  const hdf5::Session session;
   const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose, "open " + path);
   std::vector<PieceRecord> pieces;
   for (const std::string& kind : names_in(file, "/")) {
@@ -360,7 +313,7 @@ Hdf5Layout lay_out_hdf5(const std::vector<Piece>& pieces, const Hdf5Labels& labe
   const ScratchFile scratch;
   Hdf5Layout layout;
   {
-    const Session session;
+    const hdf5::Session session;
     Handle file = create_file(scratch.path());
     layout.offsets = create_contents(file, pieces, labels);
     file.close("close a file");

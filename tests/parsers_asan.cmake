@@ -13,6 +13,7 @@ endif()
 file(GLOB_RECURSE parser_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/core/base/*.cc
   ${CMAKE_SOURCE_DIR}/core/text/*.cc ${CMAKE_SOURCE_DIR}/checkpoint/gguf*.cc
   ${CMAKE_SOURCE_DIR}/checkpoint/safetensors*.cc ${CMAKE_SOURCE_DIR}/checkpoint/mapped_file.cc)
+list(FILTER parser_sources EXCLUDE REGEX hdf5)  # a library's own reading
 file(GLOB_RECURSE parser_tests CONFIGURE_DEPENDS core/base/*_test.cc core/text/*_test.cc
   checkpoint/gguf*_test.cc checkpoint/safetensors*_test.cc checkpoint/mutation*_test.cc)
 

@@ -46,7 +46,8 @@ HEAVY = {
     r"yaml-cpp/": ["core/base/config_yaml.cc"],
     r"cudnn_frontend": ["kernels/cuda/"],
     r"mpi\.h": ["parallel/"],
-    r"hdf5": ["checkpoint/", "core/data/"],
+    r"hdf5": ["core/base/hdf5.h"],
+    r"core/base/hdf5\.h": ["core/base/hdf5.cc", "core/data/hdf5_", "checkpoint/native_hdf5.cc"],
     r"(oneapi/dnnl/)?dnnl": ["kernels/cpu/"],
     r"Eigen/": ["kernels/cpu/", "core/"],
     r"(cuda|cublas|cudnn|nccl)": ["kernels/cuda/", "parallel/nccl", "core/tensor/cuda"],
@@ -73,9 +74,11 @@ def check_include(path, included, quoted):
     """What is wrong with one #include, or None."""
     top = path.split("/")[0]
     for pattern, allowed in HEAVY.items():
-        if not quoted and re.match(pattern, included):
-            if not any(path.startswith(place) for place in allowed) or path.endswith(".h"):
-                return f"<{included}> belongs into {', '.join(allowed)} only, and into no header"
+        if re.match(pattern, included) and quoted == included.startswith("core/"):
+            named = any(path.startswith(place) for place in allowed if place.endswith((".h", "_")))
+            placed = any(path.startswith(place) for place in allowed)
+            if not placed or path.endswith(".h") and not named:
+                return f"<{included}> belongs into {', '.join(allowed)} only, and into no other header"
     if not quoted or top in ("tests", "tools"):
         return None
     other = included.split("/")[0]

@@ -1,226 +1,32 @@
 #include "core/data/hdf5_dataset.h"
 
-#include <fcntl.h>
-#include <hdf5.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <limits>
-#include <mutex>
-#include <numeric>
 
 #include "core/base/error.h"
+#include "core/data/hdf5_rows.h"
 
 namespace weft::data {
 namespace {
 
-constexpr const char* kFormat = "weft-dataset";
-constexpr int64_t kVersion = 1;
+using hdf5::Handle, hdf5::reason;
+
 constexpr std::string_view kSignature = "\x89HDF\r\n\x1a\n";
-constexpr int64_t kChunk = int64_t{1} << 20;  // tokens or documents in memory at a time
 constexpr size_t kMaxAttributeBytes = 4096;
-constexpr int64_t kMaxU16 = 65536;
-
-// One user of HDF5 at a time; its own error output is silenced, and it loads no plugins.
-class Session {
- public:
-  Session() : lock_(mutex()) {
-    H5Eget_auto2(H5E_DEFAULT, &report_, &report_data_);
-    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-    H5PLset_loading_state(0);
-    errno = 0;
-  }
-  ~Session() { H5Eset_auto2(H5E_DEFAULT, report_, report_data_); }
-
- private:
-  static std::mutex& mutex() {
-    static std::mutex m;
-    return m;
-  }
-  std::lock_guard<std::mutex> lock_;
-  H5E_auto2_t report_ = nullptr;
-  void* report_data_ = nullptr;
-};
-
-// The innermost message on HDF5's error stack.
-std::string reason() {
-  std::string text;
-  const auto visit = [](unsigned, const H5E_error2_t* error, void* data) -> herr_t {
-    auto& out = *static_cast<std::string*>(data);
-    if (out.empty() && error->desc) out = error->desc;
-    return 0;
-  };
-  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, visit, &text);
-  return text.empty() ? "HDF5 gives no reason" : text;
-}
-
-// An HDF5 identifier that closes itself.
-class Handle {
- public:
-  using Close = herr_t (*)(hid_t);
-  Handle(hid_t id, Close close) : id_(id), close_(close) {}
-  ~Handle() {
-    if (id_ >= 0) close_(id_);
-  }
-  Handle(Handle&& other) noexcept : id_(other.id_), close_(other.close_) { other.id_ = -1; }
-  Handle& operator=(Handle&&) = delete;
-  operator hid_t() const { return id_; }
-  herr_t close() {
-    const hid_t id = id_;
-    id_ = -1;
-    return close_(id);
-  }
-
- private:
-  hid_t id_;
-  Close close_;
-};
-
-Handle line_space(int64_t count) {
-  const hsize_t size = static_cast<hsize_t>(count);
-  return {H5Screate_simple(1, &size, nullptr), H5Sclose};
-}
-
-// `count` elements of a dataset of one or two dimensions, from the row `begin` on.
-Handle rows_of(hid_t dataset, int64_t begin, int64_t count) {
-  Handle space(H5Dget_space(dataset), H5Sclose);
-  hsize_t dims[2] = {0, 0};
-  H5Sget_simple_extent_dims(space, dims, nullptr);
-  const hsize_t start[2] = {static_cast<hsize_t>(begin), 0};
-  const hsize_t counts[2] = {static_cast<hsize_t>(count), dims[1]};
-  H5Sselect_hyperslab(space, H5S_SELECT_SET, start, nullptr, counts, nullptr);
-  return space;
-}
-
-// ---- writing
-
-class Writer {
- public:
-  explicit Writer(const std::string& path)
-      : path_(path), temporary_(path + ".tmp-" + std::to_string(getpid())), file_(create()) {}
-  ~Writer() {
-    if (file_ >= 0) file_.close();
-    if (!committed_) ::unlink(temporary_.c_str());
-  }
-  Writer(const Writer&) = delete;
-  Writer& operator=(const Writer&) = delete;
-
-  void attribute(const char* name, const std::string& value) {
-    const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
-    check(H5Tset_size(type, std::max<size_t>(value.size(), 1)));
-    check(H5Tset_strpad(type, H5T_STR_NULLPAD));
-    check(H5Tset_cset(type, H5T_CSET_UTF8));
-    put(name, type, type, value.c_str());
-  }
-  void attribute(const char* name, int64_t value) {
-    put(name, H5T_STD_I64LE, H5T_NATIVE_INT64, &value);
-  }
-
-  Handle dataset(const char* name, hid_t type, const std::vector<hsize_t>& dims) {
-    const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr),
-                       H5Sclose);
-    const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
-    check(H5Pset_layout(creation, H5D_CONTIGUOUS));
-    check(H5Pset_obj_track_times(creation, 0));
-    Handle made(H5Dcreate2(file_, name, type, space, H5P_DEFAULT, creation, H5P_DEFAULT), H5Dclose);
-    check(made < 0 ? -1 : 0);
-    return made;
-  }
-
-  // `values` holds whole rows of `dataset`.
-  void rows(hid_t dataset, hid_t memory_type, int64_t begin, int64_t count, const void* values,
-            int64_t width = 1) {
-    if (count == 0) return;
-    const Handle memory = line_space(count * width), place = rows_of(dataset, begin, count);
-    check(H5Dwrite(dataset, memory_type, memory, place, H5P_DEFAULT, values));
-  }
-
-  void commit() {
-    check(file_.close());
-    sync(temporary_, O_RDONLY);
-    if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail_io("renamed", path_);
-    committed_ = true;
-    const std::string folder = std::filesystem::path(path_).parent_path().string();
-    sync(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
-  }
-
- private:
-  Handle create() {
-    errno = 0;
-    const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-    H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
-    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
-    Handle file(H5Fcreate(temporary_.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose);
-    if (file < 0) fail_io("written", path_);
-    return file;
-  }
-
-  void put(const char* name, hid_t type, hid_t memory_type, const void* value) {
-    const Handle space(H5Screate(H5S_SCALAR), H5Sclose);
-    const Handle made(H5Acreate2(file_, name, type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-    check(made < 0 ? -1 : H5Awrite(made, memory_type, value));
-  }
-
-  void check(herr_t status) const {
-    if (status < 0) fail_io("written", path_);
-  }
-
-  static void sync(const std::string& path, int flags) {
-    const int file = ::open(path.c_str(), flags | O_CLOEXEC);
-    const bool synced = file >= 0 && (::fsync(file) == 0 || errno == EINVAL || errno == ENOTSUP);
-    const int error = errno;
-    if (file >= 0) ::close(file);
-    errno = error;
-    if (!synced) fail_io("synced", path);
-  }
-
-  [[noreturn]] static void fail_io(const char* action, const std::string& path) {
-    const int error = errno;
-    fail(ErrorKind::io, "{}: cannot be {}: {}", path, action,
-         error ? std::strerror(error) : reason());
-  }
-
-  std::string path_, temporary_;
-  Handle file_;
-  bool committed_ = false;
-};
-
-void write_tokens(Writer& writer, const Dataset& dataset, hid_t tokens, hid_t mask) {
-  std::vector<int32_t> ids;
-  std::vector<uint8_t> trained;
-  int64_t written = 0;
-  const auto flush = [&] {
-    const int64_t count = static_cast<int64_t>(ids.size());
-    writer.rows(tokens, H5T_NATIVE_INT32, written, count, ids.data());
-    writer.rows(mask, H5T_NATIVE_UINT8, written, count, trained.data());
-    written += count;
-    ids.clear(), trained.clear();
-  };
-  for (int64_t i = 0; i < dataset.size(); ++i) {
-    const ExampleView example = dataset.example(i);
-    ids.insert(ids.end(), example.ids.begin(), example.ids.end());
-    trained.insert(trained.end(), example.trained.begin(), example.trained.end());
-    if (static_cast<int64_t>(ids.size()) >= kChunk) flush();
-  }
-  flush();
-}
-
-// ---- reading
 
 class Reader {
  public:
   explicit Reader(const std::string& path) : path_(path), file_(open(path)) {
     std::error_code error;
     file_bytes_ = std::filesystem::file_size(path, error);
-    if (attribute_text("format") != kFormat)
+    if (attribute_text("format") != kHdf5Format)
       bad("it is no dataset of weft: make one with `weft data`");
-    if (const int64_t version = attribute_int("version"); version != kVersion)
+    if (const int64_t version = attribute_int("version"); version != kHdf5Version)
       bad(fmt::format("format version {}, only {} is read: make the file again", version,
-                      kVersion));
+                      kHdf5Version));
     info_.tokenizer_hash = attribute_text("tokenizer_hash");
     info_.weft_version = attribute_text("weft_version");
     info_.vocab_size = attribute_int("vocab_size");
@@ -359,14 +165,15 @@ std::vector<uint64_t> read_offsets(Reader& reader, const Contents& contents) {
   return offsets;
 }
 
-// The documents from `begin` on that have about kChunk tokens together (at least one document).
+// The documents from `begin` on that have about kHdf5Chunk tokens together (at least one document).
 class Documents {
  public:
   Documents(const Reader& reader, const Contents& contents, const std::vector<uint64_t>& offsets,
             int64_t begin)
       : offsets_(offsets), begin_(begin), end_(begin + 1) {
     const int64_t all = static_cast<int64_t>(offsets.size()) - 1;
-    while (end_ < all && end_ - begin < kChunk && offset(end_ + 1) - offset(begin) <= kChunk)
+    while (end_ < all && end_ - begin < kHdf5Chunk &&
+           offset(end_ + 1) - offset(begin) <= kHdf5Chunk)
       ++end_;
     const int64_t documents = end_ - begin, tokens = offset(end_) - offset(begin);
     ids_.resize(static_cast<size_t>(tokens));
@@ -430,43 +237,8 @@ bool is_hdf5_file(const std::string& path) {
   return begin == kSignature;
 }
 
-void write_hdf5_dataset(const std::string& path, const Dataset& dataset,
-                        const std::string& tokenizer_hash, int64_t vocab_size) {
-  const Session session;
-  std::vector<uint64_t> offsets = {0}, hashes;
-  std::vector<int64_t> answers;
-  for (int64_t i = 0; i < dataset.size(); ++i) {
-    const ExampleView example = dataset.example(i);
-    offsets.push_back(offsets.back() + example.ids.size());
-    hashes.push_back(example.record_hash);
-    answers.insert(answers.end(), {example.answer_begin, example.answer_end});
-  }
-  CHECK(!hashes.empty(), "a dataset without examples");
-  Writer writer(path);
-  writer.attribute("format", kFormat);
-  writer.attribute("version", kVersion);
-  writer.attribute("weft_version", WEFT_VERSION);
-  writer.attribute("tokenizer_hash", tokenizer_hash);
-  writer.attribute("vocab_size", vocab_size);
-  const hsize_t documents = hashes.size(), tokens = offsets.back();
-  const int64_t rows = dataset.size();
-  {
-    const Handle ids =
-        writer.dataset("tokens", vocab_size <= kMaxU16 ? H5T_STD_U16LE : H5T_STD_U32LE, {tokens});
-    const Handle mask = writer.dataset("loss_mask", H5T_STD_U8LE, {tokens});
-    write_tokens(writer, dataset, ids, mask);
-    writer.rows(writer.dataset("doc_offsets", H5T_STD_U64LE, {documents + 1}), H5T_NATIVE_UINT64, 0,
-                rows + 1, offsets.data());
-    writer.rows(writer.dataset("answer_ranges", H5T_STD_I64LE, {documents, 2}), H5T_NATIVE_INT64, 0,
-                rows, answers.data(), 2);
-    writer.rows(writer.dataset("record_hashes", H5T_STD_U64LE, {documents}), H5T_NATIVE_UINT64, 0,
-                rows, hashes.data());
-  }
-  writer.commit();
-}
-
 Hdf5DatasetInfo read_hdf5_info(const std::string& path) {
-  const Session session;
+  const hdf5::Session session;
   Reader reader(path);
   Contents::open(reader);
   return reader.info();
@@ -474,7 +246,7 @@ Hdf5DatasetInfo read_hdf5_info(const std::string& path) {
 
 void read_hdf5_dataset(const std::string& path, const std::string& tokenizer_hash,
                        const std::function<bool(const Example&, const std::string&)>& take) {
-  const Session session;
+  const hdf5::Session session;
   Reader reader(path);
   const Contents contents = Contents::open(reader);
   if (reader.info().tokenizer_hash != tokenizer_hash)
