@@ -16,8 +16,7 @@ bool check(const AttentionArgs& args) {
   CHECK(
       s.num_heads > 0 && s.num_kv_heads > 0 && s.head_dim > 0 && s.num_heads % s.num_kv_heads == 0,
       "[attention] {} heads, {} kv heads of {}", s.num_heads, s.num_kv_heads, s.head_dim);
-  CHECK(args.dtype == DType::f32 || args.dtype == DType::bf16, "[attention] {}",
-        name_of(args.dtype));
+  CHECK(is_compute_type(args.dtype, args.device), "[attention] {}", name_of(args.dtype));
   if (args.documents->empty()) return false;
   check_view(args.q, s.num_heads, args, "q");
   check_view(args.k, s.num_kv_heads, args, "k");

@@ -8,8 +8,7 @@ void check(const Tensor& logits, const Tensor& labels) {
             labels.device() == logits.device(),
         "[cross_entropy] logits {}, labels {}", logits.shape().to_string(),
         labels.shape().to_string());
-  CHECK((logits.dtype() == DType::f32 || logits.dtype() == DType::bf16) &&
-            labels.dtype() == DType::i32,
+  CHECK(is_compute_type(logits.dtype(), logits.device()) && labels.dtype() == DType::i32,
         "[cross_entropy] logits {}, labels {}", name_of(logits.dtype()), name_of(labels.dtype()));
 }
 

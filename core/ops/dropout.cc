@@ -5,7 +5,7 @@ namespace {
 
 void run(const DropoutArgs& args, const Tensor& y_TD, bool accumulate) {
   const Tensor& x_TD = args.x_TD;
-  CHECK(x_TD.rank() == 2 && (x_TD.dtype() == DType::f32 || x_TD.dtype() == DType::bf16), "x {} {}",
+  CHECK(x_TD.rank() == 2 && is_compute_type(x_TD.dtype(), x_TD.device()), "x {} {}",
         name_of(x_TD.dtype()), x_TD.shape().to_string());
   CHECK(args.sample_ids_T.dtype() == DType::i64 && args.sample_ids_T.shape() == Shape{x_TD.dim(0)});
   CHECK(args.positions_T.dtype() == DType::i32 && args.positions_T.shape() == Shape{x_TD.dim(0)});

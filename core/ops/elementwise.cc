@@ -3,20 +3,16 @@
 namespace weft::ops {
 namespace {
 
-bool is_float(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::bf16;
-}
-
 void check_pair(const Tensor& a, const Tensor& b) {
   CHECK(a.numel() == b.numel() && a.device() == b.device(), "{} on {} and {} on {}",
         a.shape().to_string(), to_string(a.device()), b.shape().to_string(), to_string(b.device()));
-  CHECK(is_float(a.dtype()) && is_float(b.dtype()), "{} and {}", name_of(a.dtype()),
-        name_of(b.dtype()));
+  CHECK(is_compute_type(a.dtype(), a.device()) && is_compute_type(b.dtype(), b.device()),
+        "{} and {}", name_of(a.dtype()), name_of(b.dtype()));
 }
 
 // A matrix whose rows are contiguous, and a vector with one element a column.
 void check_columns(const Matrix& m, const Tensor& vector) {
-  CHECK(m.col_stride == 1 && is_float(m.dtype));
+  CHECK(m.col_stride == 1 && is_compute_type(m.dtype, m.device));
   CHECK(vector.numel() == m.cols && vector.device() == m.device, "{} for {} columns",
         vector.shape().to_string(), m.cols);
   CHECK(vector.dtype() == DType::f32 || vector.dtype() == m.dtype, "{} for a matrix of {}",
@@ -31,7 +27,7 @@ void check_alike(const Matrix& a, const Matrix& b) {
 }
 
 void check_sum(const Tensor& x, const Tensor& out) {
-  CHECK(is_float(x.dtype()), "x is {}", name_of(x.dtype()));
+  CHECK(is_compute_type(x.dtype(), x.device()), "x is {}", name_of(x.dtype()));
   CHECK(out.numel() == 1 && out.dtype() == DType::f64 && out.device() == x.device());
 }
 
@@ -53,7 +49,7 @@ void axpy(float alpha, const Tensor& x, const Tensor& y) {
 }
 
 void scale_in_place(const Tensor& x, float factor) {
-  CHECK(is_float(x.dtype()), "x is {}", name_of(x.dtype()));
+  CHECK(is_compute_type(x.dtype(), x.device()), "x is {}", name_of(x.dtype()));
   auto backend = x.device().is_cpu() ? cpu::scale_in_place : cuda::scale_in_place;
   backend(x, factor);
 }
@@ -134,19 +130,19 @@ void sum_squares(const Tensor& x, const Tensor& out) {
 }
 
 void fill_normal(const Tensor& x, const NormalFill& fill) {
-  CHECK(is_float(x.dtype()) && fill.first_index >= 0);
+  CHECK(is_compute_type(x.dtype(), x.device()) && fill.first_index >= 0);
   auto backend = x.device().is_cpu() ? cpu::fill_normal : cuda::fill_normal;
   backend(x, fill);
 }
 
 void fill_uniform(const Tensor& x, const UniformFill& fill) {
-  CHECK(is_float(x.dtype()) && fill.first_index >= 0);
+  CHECK(is_compute_type(x.dtype(), x.device()) && fill.first_index >= 0);
   auto backend = x.device().is_cpu() ? cpu::fill_uniform : cuda::fill_uniform;
   backend(x, fill);
 }
 
 void fill(const Tensor& x, float value) {
-  CHECK(is_float(x.dtype()), "x is {}", name_of(x.dtype()));
+  CHECK(is_compute_type(x.dtype(), x.device()), "x is {}", name_of(x.dtype()));
   auto backend = x.device().is_cpu() ? cpu::fill : cuda::fill;
   backend(x, value);
 }

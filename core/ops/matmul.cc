@@ -17,7 +17,7 @@ bool has_unit_stride(const Matrix& m) {
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
   CHECK(a.cols == b.rows && a.rows == c.rows && b.cols == c.cols, "[matmul] {} = {} x {}",
         describe(c), describe(a), describe(b));
-  const bool dtypes = a.dtype == b.dtype && (a.dtype == DType::f32 || a.dtype == DType::bf16) &&
+  const bool dtypes = a.dtype == b.dtype && is_compute_type(a.dtype, a.device) &&
                       (c.dtype == DType::f32 || c.dtype == a.dtype);
   CHECK(dtypes && a.device == b.device && a.device == c.device, "[matmul] {} = {} x {}",
         describe(c), describe(a), describe(b));

@@ -6,8 +6,7 @@ namespace {
 void check_rows(const Tensor& x_TD, const Tensor& weight_D) {
   CHECK(x_TD.rank() == 2 && weight_D.rank() == 1 && x_TD.dim(1) == weight_D.dim(0),
         "x {}, weight {}", x_TD.shape().to_string(), weight_D.shape().to_string());
-  CHECK(x_TD.dtype() == DType::f32 || x_TD.dtype() == DType::bf16, "x is {}",
-        name_of(x_TD.dtype()));
+  CHECK(is_compute_type(x_TD.dtype(), x_TD.device()), "x is {}", name_of(x_TD.dtype()));
   CHECK(weight_D.dtype() == DType::f32 || weight_D.dtype() == x_TD.dtype());
   CHECK(x_TD.device() == weight_D.device());
 }
@@ -30,7 +29,7 @@ void check_dweight(const Tensor& dweight_D, const Tensor& weight_D, const Tensor
 
 void check_heads(const Tensor& x, const HeadNorm& heads, const Tensor& weight) {
   CHECK(x.rank() == 2 && weight.rank() == 1 && weight.dim(0) == heads.head_dim);
-  CHECK(x.dtype() == DType::f32 || x.dtype() == DType::bf16, "x is {}", name_of(x.dtype()));
+  CHECK(is_compute_type(x.dtype(), x.device()), "x is {}", name_of(x.dtype()));
   CHECK(weight.dtype() == DType::f32 || weight.dtype() == x.dtype());
   CHECK(heads.head_begin >= 0 && heads.num_heads >= 0 &&
             (heads.head_begin + heads.num_heads) * heads.head_dim <= x.dim(1),

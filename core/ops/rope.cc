@@ -16,7 +16,7 @@ Tensor rope_table(const Tensor& positions_T, const Tensor& inv_freq) {
 void rope(const RopeArgs& args) {
   CHECK(args.x.rank() == 2 && args.table.rank() == 2 && args.x.dim(0) == args.table.dim(0),
         "x {}, table {}", args.x.shape().to_string(), args.table.shape().to_string());
-  CHECK(args.x.dtype() == DType::f32 || args.x.dtype() == DType::bf16);
+  CHECK(is_compute_type(args.x.dtype(), args.x.device()));
   CHECK(args.table.dtype() == DType::f32 && args.table.dim(1) % 2 == 0);
   CHECK(args.num_heads >= 0 && args.num_heads * args.table.dim(1) <= args.x.dim(1),
         "{} heads of {} in {}", args.num_heads, args.table.dim(1), args.x.shape().to_string());

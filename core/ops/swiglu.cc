@@ -5,7 +5,7 @@ namespace weft::ops {
 Tensor swiglu(const Tensor& gate_up_T2F) {
   CHECK(gate_up_T2F.rank() == 2 && gate_up_T2F.dim(1) % 2 == 0, "gate_up {}",
         gate_up_T2F.shape().to_string());
-  CHECK(gate_up_T2F.dtype() == DType::f32 || gate_up_T2F.dtype() == DType::bf16);
+  CHECK(is_compute_type(gate_up_T2F.dtype(), gate_up_T2F.device()));
   const Tensor y_TF = Tensor::empty({gate_up_T2F.dim(0), gate_up_T2F.dim(1) / 2},
                                     gate_up_T2F.dtype(), gate_up_T2F.device());
   auto backend = y_TF.device().is_cpu() ? cpu::swiglu : cuda::swiglu;
@@ -18,7 +18,7 @@ Tensor swiglu_backward(const Tensor& dy_TF, const Tensor& gate_up_T2F) {
             2 * dy_TF.dim(1) == gate_up_T2F.dim(1),
         "dy {}, gate_up {}", dy_TF.shape().to_string(), gate_up_T2F.shape().to_string());
   CHECK(dy_TF.dtype() == gate_up_T2F.dtype() && dy_TF.device() == gate_up_T2F.device());
-  CHECK(dy_TF.dtype() == DType::f32 || dy_TF.dtype() == DType::bf16);
+  CHECK(is_compute_type(dy_TF.dtype(), dy_TF.device()));
   const Tensor dgate_up_T2F =
       Tensor::empty(gate_up_T2F.shape(), gate_up_T2F.dtype(), gate_up_T2F.device());
   auto backend = dy_TF.device().is_cpu() ? cpu::swiglu_backward : cuda::swiglu_backward;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/base/error.h"
+#include "core/tensor/device_memory.h"
 
 namespace weft {
 namespace {
@@ -45,9 +46,32 @@ struct Pool {
   std::array<MemoryUse, kNumTags> uses;
   MemoryUse total;
 
-  static Pool& get() {
-    static Pool* pool = new Pool;  // outlives every tensor, static ones too
+  Device device;
+
+  explicit Pool(Device where) : device(where) {}
+
+  // One a device; they outlive every tensor, static ones too. A GPU's blocks are reused in the
+  // order of its compute stream, so that no user of a block needs to wait for the one before.
+  static Pool& of(Device device) {
+    static std::mutex making;
+    static std::map<int, Pool*>& pools = *new std::map<int, Pool*>;
+    const std::lock_guard lock(making);
+    Pool*& pool = pools[device.is_cpu() ? -1 : device.index];
+    if (!pool) pool = new Pool(device);
     return *pool;
+  }
+
+  void* from_system(size_t size) const {
+    return device.is_cpu() ? system_allocate(size) : device_memory::take(size, device.index);
+  }
+  void to_system(void* block) const {
+    device.is_cpu() ? std::free(block) : device_memory::give(block, device.index);
+  }
+  void release() {
+    const std::lock_guard lock(mutex);
+    for (auto& [size, blocks] : free_blocks)
+      for (void* block : blocks) to_system(block);
+    free_blocks.clear();
   }
 
   void* take(size_t bytes, MemoryTag tag) {
@@ -61,7 +85,7 @@ struct Pool {
       it->second.pop_back();
       return block;
     }
-    return system_allocate(size);
+    return from_system(size);
   }
 
   void give(void* block, size_t bytes, MemoryTag tag) noexcept {
@@ -69,7 +93,7 @@ struct Pool {
     std::lock_guard lock(mutex);
     uses[static_cast<int>(tag)].current -= size;
     total.current -= size;
-    if (size >= kKeepBelow) return std::free(block);
+    if (device.is_cpu() && size >= kKeepBelow) return std::free(block);
     free_blocks[size].push_back(block);
   }
 
@@ -92,49 +116,47 @@ const char* name_of(MemoryTag tag) {
 }
 
 std::shared_ptr<void> allocate(size_t bytes, Device device, MemoryTag tag) {
-  if (!device.is_cpu())
-    fail(ErrorKind::unavailable, "this build of weft has no GPU code: {} asked for",
-         to_string(device));
-  void* block = Pool::get().take(bytes, tag);
+  Pool& pool = Pool::of(device);
+  void* block = pool.take(bytes, tag);
   if (!block) {
-    release_cached_memory();
-    block = system_allocate(size_class(bytes));
+    pool.release();
+    block = pool.from_system(size_class(bytes));
   }
   if (!block)
     fail(ErrorKind::unavailable,
-         "out of memory: {} MiB asked for ({}).\n{}Use a smaller train.micro_batch, "
+         "out of memory on {}: {} MiB asked for ({}).\n{}Use a smaller train.micro_batch, "
          "train.recompute=full, recipe lora, or more ranks.",
-         bytes >> 20, name_of(tag), memory_table());
-  return {block, [bytes, tag](void* p) { Pool::get().give(p, bytes, tag); }};
+         to_string(device), bytes >> 20, name_of(tag), memory_table(device));
+  return {block, [bytes, tag, &pool](void* p) { pool.give(p, bytes, tag); }};
 }
 
-MemoryUse memory_use(MemoryTag tag) {
-  std::lock_guard lock(Pool::get().mutex);
-  return Pool::get().uses[static_cast<int>(tag)];
+MemoryUse memory_use(MemoryTag tag, Device device) {
+  Pool& pool = Pool::of(device);
+  const std::lock_guard lock(pool.mutex);
+  return pool.uses[static_cast<int>(tag)];
 }
 
-MemoryUse memory_use_total() {
-  std::lock_guard lock(Pool::get().mutex);
-  return Pool::get().total;
+MemoryUse memory_use_total(Device device) {
+  Pool& pool = Pool::of(device);
+  const std::lock_guard lock(pool.mutex);
+  return pool.total;
 }
 
-void reset_memory_peaks() {
-  std::lock_guard lock(Pool::get().mutex);
-  for (MemoryUse& use : Pool::get().uses) use.peak = use.current;
-  Pool::get().total.peak = Pool::get().total.current;
+void reset_memory_peaks(Device device) {
+  Pool& pool = Pool::of(device);
+  const std::lock_guard lock(pool.mutex);
+  for (MemoryUse& use : pool.uses) use.peak = use.current;
+  pool.total.peak = pool.total.current;
 }
 
-void release_cached_memory() {
-  std::lock_guard lock(Pool::get().mutex);
-  for (auto& [size, blocks] : Pool::get().free_blocks)
-    for (void* block : blocks) std::free(block);
-  Pool::get().free_blocks.clear();
+void release_cached_memory(Device device) {
+  Pool::of(device).release();
 }
 
-std::string memory_table() {
+std::string memory_table(Device device) {
   std::string table;
   for (int i = 0; i < kNumTags; ++i) {
-    const MemoryUse use = memory_use(static_cast<MemoryTag>(i));
+    const MemoryUse use = memory_use(static_cast<MemoryTag>(i), device);
     table += fmt::format("  {:<14}{:>9.1f} MiB now {:>9.1f} MiB at most\n",
                          name_of(static_cast<MemoryTag>(i)), use.current / 1048576.0,
                          use.peak / 1048576.0);

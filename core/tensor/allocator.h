@@ -32,10 +32,10 @@ struct MemoryUse {
 // Throws Error{unavailable} with the request, its tag and the table when memory is out.
 std::shared_ptr<void> allocate(size_t bytes, Device device, MemoryTag tag);
 
-MemoryUse memory_use(MemoryTag tag);
-MemoryUse memory_use_total();  // of all tags together; its peak is of the sum
-void reset_memory_peaks();
-void release_cached_memory();  // gives kept blocks back to the system
-std::string memory_table();    // a line a tag: current and peak in MiB
+MemoryUse memory_use(MemoryTag tag, Device device = {});
+MemoryUse memory_use_total(Device device = {});  // of all tags together; its peak is of the sum
+void reset_memory_peaks(Device device = {});
+void release_cached_memory(Device device = {});  // gives kept blocks back to the system
+std::string memory_table(Device device = {});    // a line a tag: current and peak in MiB
 
 }  // namespace weft

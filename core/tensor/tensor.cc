@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "core/tensor/device_memory.h"
+
 namespace weft {
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device, MemoryTag tag) {
@@ -55,15 +57,32 @@ Tensor Tensor::flat(int64_t begin, const Shape& shape) const {
 }
 
 void Tensor::zero_() const {
-  CHECK(device_.is_cpu(), "zero_ on {}", to_string(device_));
-  if (numel_ > 0) std::memset(data_, 0, bytes());
+  if (numel_ == 0) return;
+  if (device_.is_cpu())
+    std::memset(data_, 0, bytes());
+  else
+    device_memory::zero(data_, bytes(), device_.index);
 }
 
 void Tensor::copy_from(const Tensor& src) const {
   CHECK(src.numel() == numel_ && src.dtype() == dtype_, "{} {} from {} {}", name_of(dtype_),
         shape_.to_string(), name_of(src.dtype()), src.shape().to_string());
-  CHECK(device_.is_cpu() && src.device().is_cpu());
-  if (numel_ > 0) std::memmove(data_, src.raw(), bytes());
+  if (numel_ == 0) return;
+  if (device_.is_cpu() && src.device().is_cpu())
+    std::memmove(data_, src.raw(), bytes());
+  else
+    device_memory::copy(data_, device_, src.raw(), src.device(), bytes());
+}
+
+Tensor Tensor::to(Device device, MemoryTag tag) const {
+  if (device == device_) return *this;
+  Tensor t = empty(shape_, dtype_, device, tag);
+  t.copy_from(*this);
+  return t;
+}
+
+bool is_compute_type(DType dtype, Device device) {
+  return dtype == DType::f32 || dtype == DType::bf16 || (dtype == DType::f16 && !device.is_cpu());
 }
 
 Tensor Tensor::clone(MemoryTag tag) const {

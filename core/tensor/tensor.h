@@ -50,8 +50,11 @@ class Tensor {
   bool same_storage(const Tensor& other) const { return storage_ == other.storage_; }
   const std::shared_ptr<void>& storage() const { return storage_; }
 
-  void zero_() const;                       // CPU: memset; asynchronous on a GPU
-  void copy_from(const Tensor& src) const;  // same dtype and numel
+  void zero_() const;                       // asynchronous on a GPU
+  void copy_from(const Tensor& src) const;  // same dtype and numel, any devices
+  // This tensor where it is there already, else a copy. Asynchronous between tensors of one GPU;
+  // with the host on either side, done on return.
+  Tensor to(Device device, MemoryTag tag = MemoryTag::activation) const;
   Tensor clone(MemoryTag tag = MemoryTag::activation) const;
 
  private:
@@ -62,5 +65,8 @@ class Tensor {
   DType dtype_ = DType::f32;
   Device device_;
 };
+
+// What ops compute in: f32 and bf16 everywhere, f16 on GPUs.
+bool is_compute_type(DType dtype, Device device);
 
 }  // namespace weft

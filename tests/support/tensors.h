@@ -14,7 +14,14 @@
 
 namespace weft::test {
 
-inline std::vector<double> to_doubles(const Tensor& t) {
+// Where from_doubles and random_tensor put what they make; OpTest sets it for each case.
+inline Device& device_of_test() {
+  static Device device;
+  return device;
+}
+
+inline std::vector<double> to_doubles(const Tensor& anywhere) {
+  const Tensor t = anywhere.to({});
   std::vector<double> values(static_cast<size_t>(t.numel()));
   for (size_t i = 0; i < values.size(); ++i) {
     switch (t.dtype()) {
@@ -40,16 +47,17 @@ inline std::vector<double> to_doubles(const Tensor& t) {
   return values;
 }
 
-// f32, bf16 or i32, rounded to it.
+// f32, bf16, f16 or i32, rounded to it.
 inline Tensor from_doubles(const std::vector<double>& values, const Shape& shape, DType dtype) {
   Tensor t = Tensor::empty(shape, dtype);
   CHECK(static_cast<int64_t>(values.size()) == t.numel());
   for (size_t i = 0; i < values.size(); ++i) {
     if (dtype == DType::f32) t.data<float>()[i] = static_cast<float>(values[i]);
     if (dtype == DType::bf16) t.data<bf16>()[i] = bf16(static_cast<float>(values[i]));
+    if (dtype == DType::f16) t.data<f16>()[i] = f16(static_cast<float>(values[i]));
     if (dtype == DType::i32) t.data<int32_t>()[i] = static_cast<int32_t>(values[i]);
   }
-  return t;
+  return t.to(device_of_test());
 }
 
 // Uniform in [-scale, scale], rounded to the dtype.
@@ -60,7 +68,8 @@ inline Tensor random_tensor(const Shape& shape, DType dtype, uint32_t seed, doub
   return from_doubles(values, shape, dtype);
 }
 
-inline bool same_bytes(const Tensor& a, const Tensor& b) {
+inline bool same_bytes(const Tensor& x, const Tensor& y) {
+  const Tensor a = x.to({}), b = y.to({});
   return a.bytes() == b.bytes() && (a.bytes() == 0 || !std::memcmp(a.raw(), b.raw(), a.bytes()));
 }
 

@@ -1,0 +1,22 @@
+// Memory, copies and the compute stream of GPUs. In a build without CUDA there are none: count() is
+// 0 and every other function throws unavailable.
+#pragma once
+
+#include <cstddef>
+
+#include "core/tensor/device.h"
+
+namespace weft::device_memory {
+
+int count();                        // GPUs that can be used; 0 without a driver
+const char* why_none();             // when count() is 0: what is missing and what to do
+void* take(size_t bytes, int gpu);  // null when the GPU's memory is out
+void give(void* block, int gpu);
+void zero(void* data, size_t bytes, int gpu);  // on the compute stream
+// On the compute stream of the GPU that takes part; returns when the bytes have arrived where one
+// side is the host.
+void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
+void synchronize(int gpu);  // waits for the compute stream; throws what went wrong on it
+void* stream(int gpu);      // cudaStream_t: one a GPU, on which all of its work is ordered
+
+}  // namespace weft::device_memory

@@ -1,0 +1,38 @@
+#include "core/base/error.h"
+#include "core/tensor/device_memory.h"
+
+namespace weft::device_memory {
+namespace {
+
+[[noreturn]] void no_cuda() {
+  fail(ErrorKind::unavailable, "{}", why_none());
+}
+
+}  // namespace
+
+int count() {
+  return 0;
+}
+const char* why_none() {
+  return "this build of weft has no GPU code: build it with the preset `cuda`, or use the CPU";
+}
+void* take(size_t, int) {
+  no_cuda();
+}
+void give(void*, int) {
+  no_cuda();
+}
+void zero(void*, size_t, int) {
+  no_cuda();
+}
+void copy(void*, Device, const void*, Device, size_t) {
+  no_cuda();
+}
+void synchronize(int) {
+  no_cuda();
+}
+void* stream(int) {
+  no_cuda();
+}
+
+}  // namespace weft::device_memory

@@ -1,0 +1,101 @@
+// What the GPU kernels share: types, launches, sums in a fixed order. Kernels run on the compute
+// stream of their tensors' GPU and never wait for it.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "core/base/error.h"
+#include "core/tensor/device_memory.h"
+#include "core/tensor/tensor.h"
+
+namespace weft::ops::cuda {
+
+inline void check(cudaError_t status, const char* op) {
+  if (status != cudaSuccess)
+    fail(ErrorKind::unavailable, "[{}] the GPU reports: {}", op, cudaGetErrorString(status));
+}
+
+// Makes the device current and returns its compute stream.
+inline cudaStream_t stream_on(Device device) {
+  check(cudaSetDevice(device.index), "choosing a GPU");
+  return static_cast<cudaStream_t>(device_memory::stream(device.index));
+}
+
+constexpr int kWarp = 32;
+constexpr int kThreads = 256;  // of a block, unless a kernel says otherwise
+
+inline int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+// Blocks of a loop that strides over `count` items by the whole grid (at least 1).
+inline unsigned blocks_for(int64_t count, int64_t per_block = kThreads) {
+  const int64_t blocks = divide_up(count, per_block);
+  return static_cast<unsigned>(blocks < 1 ? 1 : blocks > 65535 ? 65535 : blocks);
+}
+
+// Calls f(T()) with the GPU's type of a float dtype: float, __nv_bfloat16 or __half.
+template <class F>
+void dispatch(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::f32:
+      return f(float());
+    case DType::bf16:
+      return f(__nv_bfloat16());
+    case DType::f16:
+      return f(__half());
+    default:
+      fail(ErrorKind::internal, "{} on a GPU", name_of(dtype));
+  }
+}
+
+template <class T>
+T* pointer(const Tensor& t) {
+  return t.defined() ? static_cast<T*>(t.raw()) : nullptr;
+}
+
+__device__ inline float to_float(float x) {
+  return x;
+}
+__device__ inline float to_float(__nv_bfloat16 x) {
+  return __bfloat162float(x);
+}
+__device__ inline float to_float(__half x) {
+  return __half2float(x);
+}
+template <class T>
+__device__ T from_float(float x);
+template <>
+__device__ inline float from_float<float>(float x) {
+  return x;
+}
+template <>
+__device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+template <>
+__device__ inline __half from_float<__half>(float x) {
+  return __float2half_rn(x);
+}
+
+// Sum over the block, the same order always; every thread has it. Block: at most 1024 threads, a
+// multiple of 32. `scratch` holds 32 values of shared memory and may be reused on return.
+template <class V>
+__device__ inline V block_sum(V value, V* scratch) {
+  for (int offset = kWarp / 2; offset > 0; offset /= 2)
+    value += __shfl_xor_sync(0xffffffffu, value, offset);
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  const int warps = blockDim.x / kWarp;
+  if (lane == 0) scratch[warp] = value;
+  __syncthreads();
+  V total = lane < warps ? scratch[lane] : V(0);
+  for (int offset = kWarp / 2; offset > 0; offset /= 2)
+    total += __shfl_xor_sync(0xffffffffu, total, offset);
+  __syncthreads();
+  return total;
+}
+
+}  // namespace weft::ops::cuda
