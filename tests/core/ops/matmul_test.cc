@@ -5,6 +5,7 @@
 
 #include "core/base/cpu_features.h"
 #include "core/base/threads.h"
+#include "core/tensor/device_memory.h"
 #include "tests/support/tensors.h"
 
 namespace weft::ops {
@@ -14,16 +15,27 @@ struct Case {
   DType in;
   DType out;
   VectorIsa isa;  // avx2: bf16 products by conversion, everywhere
+  Device device = {};
 };
 std::string name_of_case(const testing::TestParamInfo<Case>& info) {
   return fmt::format("{}_to_{}_{}", name_of(info.param.in), name_of(info.param.out),
-                     name_of(info.param.isa));
+                     info.param.device.is_cpu() ? name_of(info.param.isa) : "cuda");
 }
 
 class Matmul : public testing::TestWithParam<Case> {
  protected:
-  Matmul() { set_vector_isa_limit(GetParam().isa); }
-  ~Matmul() override { set_vector_isa_limit(VectorIsa::avx512); }
+  Matmul() {
+    set_vector_isa_limit(GetParam().isa);
+    test::device_of_test() = GetParam().device;
+  }
+  ~Matmul() override {
+    set_vector_isa_limit(VectorIsa::avx512);
+    test::device_of_test() = {};
+  }
+  void SetUp() override {
+    if (!GetParam().device.is_cpu() && device_memory::count() == 0)
+      GTEST_SKIP() << "needs a GPU: " << device_memory::why_none();
+  }
 
   // Storage of a matrix with `extra` unused elements at the end of each line, in either order.
   struct Operand {
@@ -39,44 +51,45 @@ class Matmul : public testing::TestWithParam<Case> {
     return o;
   }
 
-  static double element(const Matrix& m, int64_t i, int64_t j) {
-    const int64_t at = i * m.row_stride + j * m.col_stride;
-    if (m.dtype == DType::f32) return static_cast<const float*>(m.data)[at];
-    return static_cast<float>(static_cast<const bf16*>(m.data)[at]);
-  }
-
   // Rows of m, or of its transpose, one after the other.
-  static std::vector<double> dense(const Matrix& m) {
+  static std::vector<double> dense(const Operand& o, bool of_transpose = false) {
+    const std::vector<double> stored = test::to_doubles(o.storage);
+    const Matrix m = of_transpose ? o.view.transposed() : o.view;
     std::vector<double> values;
     values.reserve(static_cast<size_t>(m.rows * m.cols));
     for (int64_t i = 0; i < m.rows; ++i)
-      for (int64_t j = 0; j < m.cols; ++j) values.push_back(element(m, i, j));
+      for (int64_t j = 0; j < m.cols; ++j)
+        values.push_back(stored[static_cast<size_t>(i * m.row_stride + j * m.col_stride)]);
     return values;
   }
 
   // The whole storage of c as it should be afterwards; what lies between its rows stays.
-  static std::vector<double> reference(const Matrix& a, const Matrix& b, const Operand& c,
+  static std::vector<double> reference(const Operand& a, const Operand& b, const Operand& c,
                                        const MatmulOptions& options) {
     std::vector<double> want = test::to_doubles(c.storage);
-    const std::vector<double> a_MK = dense(a), b_NK = dense(b.transposed());
+    const std::vector<double> a_MK = dense(a), b_NK = dense(b, /*of_transpose=*/true);
+    const int64_t depth = a.view.cols;
     for (int64_t i = 0; i < c.view.rows; ++i)
       for (int64_t j = 0; j < c.view.cols; ++j) {
-        const double* row = a_MK.data() + i * a.cols;
-        const double sum = std::inner_product(row, row + a.cols, b_NK.data() + j * a.cols, 0.0);
+        const double* row = a_MK.data() + i * depth;
+        const double sum = std::inner_product(row, row + depth, b_NK.data() + j * depth, 0.0);
         double& slot = want[static_cast<size_t>(i * c.view.row_stride + j)];
         slot = options.alpha * sum + (options.accumulate ? slot : 0.0);
       }
     return want;
   }
 
-  double tolerance() const { return GetParam().out == DType::f32 ? 2e-6 : 4e-3; }
+  double tolerance() const {
+    const DType out = GetParam().out;
+    return out == DType::f32 ? 2e-6 : out == DType::bf16 ? 4e-3 : 6e-4;
+  }
 
   void check(int64_t M, int64_t N, int64_t K, bool ta, bool tb, int64_t extra,
              const MatmulOptions& options) {
     const Operand a = operand(M, K, ta, extra, GetParam().in, 1);
     const Operand b = operand(K, N, tb, extra, GetParam().in, 2);
     const Operand c = operand(M, N, false, extra, GetParam().out, 3);
-    const std::vector<double> want = reference(a.view, b.view, c, options);
+    const std::vector<double> want = reference(a, b, c, options);
     matmul(a.view, b.view, c.view, options);
     test::expect_close(c.storage, want, tolerance(),
                        fmt::format("M {} N {} K {} ta {} tb {} extra {} alpha {} acc {}", M, N, K,
@@ -156,15 +169,15 @@ TEST_P(Matmul, ThreadsThatMultiplyAtOnceDoNotDisturbEachOther) {
 
 TEST_P(Matmul, NanAndInfinityReachTheResult) {
   for (int64_t M : {1, 8}) {
-    const Operand a = operand(M, 40, false, 0, GetParam().in, 1);
+    const Operand random = operand(M, 40, false, 0, GetParam().in, 1);
+    std::vector<double> values = test::to_doubles(random.storage);
+    values[3] = NAN;
+    const Tensor a = test::from_doubles(values, random.storage.shape(), GetParam().in);
     const Operand b = operand(40, 8, true, 0, GetParam().in, 2);
     const Operand c = operand(M, 8, false, 0, GetParam().out, 3);
-    if (GetParam().in == DType::f32)
-      a.storage.data<float>()[3] = NAN;
-    else
-      a.storage.data<bf16>()[3] = bf16(NAN);
-    matmul(a.view, b.view, c.view);
-    for (int64_t j = 0; j < 8; ++j) EXPECT_TRUE(std::isnan(element(c.view, 0, j)));
+    matmul(a, b.view, c.view);
+    const std::vector<double> got = dense(c);
+    for (size_t j = 0; j < 8; ++j) EXPECT_TRUE(std::isnan(got[j]));
   }
 }
 
@@ -175,7 +188,7 @@ TEST_P(Matmul, RefusesShapesAndDTypesThatDoNotFit) {
   EXPECT_THROW(matmul(a.view, a.view, c.view), Error);
   EXPECT_THROW(matmul(a.view, b.view, b.view), Error);
   EXPECT_THROW(matmul(a.view, b.view, operand(4, 5, true, 0, GetParam().out, 3).view), Error);
-  const Tensor whole = Tensor::zeros({6, 5}, DType::i32);
+  const Tensor whole = Tensor::zeros({6, 5}, DType::i32, GetParam().device);
   EXPECT_THROW(matmul(a.view, whole, c.view), Error);
 }
 
@@ -187,6 +200,17 @@ INSTANTIATE_TEST_SUITE_P(Cpu, Matmul,
                                          Case{DType::bf16, DType::bf16, VectorIsa::avx2},
                                          Case{DType::bf16, DType::f32, VectorIsa::baseline}),
                          name_of_case);
+
+#ifdef WEFT_HAS_CUDA
+constexpr Device kGpu{DeviceKind::cuda, 0};
+INSTANTIATE_TEST_SUITE_P(Gpu, Matmul,
+                         testing::Values(Case{DType::f32, DType::f32, VectorIsa::avx512, kGpu},
+                                         Case{DType::bf16, DType::bf16, VectorIsa::avx512, kGpu},
+                                         Case{DType::bf16, DType::f32, VectorIsa::avx512, kGpu},
+                                         Case{DType::f16, DType::f16, VectorIsa::avx512, kGpu},
+                                         Case{DType::f16, DType::f32, VectorIsa::avx512, kGpu}),
+                         name_of_case);
+#endif
 
 TEST(Matrix, ViewsAreColumnAndRowRangesOfTheSameMemory) {
   const Tensor t = test::random_tensor({4, 6}, DType::bf16, 1);
