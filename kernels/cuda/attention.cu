@@ -1,0 +1,76 @@
+#include "kernels/cuda/attention.cuh"
+
+namespace weft::ops::cuda {
+namespace {
+
+struct SizedBlock {
+  AttentionBlock block;
+  int64_t work;
+};
+
+std::vector<AttentionBlock> largest_first(std::vector<SizedBlock> sized) {
+  std::stable_sort(sized.begin(), sized.end(),
+                   [](const SizedBlock& a, const SizedBlock& b) { return a.work > b.work; });
+  std::vector<AttentionBlock> blocks;
+  blocks.reserve(sized.size());
+  for (const SizedBlock& s : sized) blocks.push_back(s.block);
+  return blocks;
+}
+
+}  // namespace
+
+std::vector<AttentionBlock> query_blocks(const std::vector<AttentionDocument>& documents,
+                                         int rows) {
+  std::vector<SizedBlock> blocks;
+  for (const AttentionDocument& d : documents)
+    for (int64_t first = 0; first < d.q_len; first += rows) {
+      const int64_t keys = d.kv_len - d.q_len + std::min(first + rows, d.q_len);
+      blocks.push_back({{d.q_begin, d.q_len, d.kv_begin, d.kv_len, first}, keys});
+    }
+  return largest_first(std::move(blocks));
+}
+
+std::vector<AttentionBlock> key_blocks(const std::vector<AttentionDocument>& documents, int rows) {
+  std::vector<SizedBlock> blocks;
+  for (const AttentionDocument& d : documents)
+    for (int64_t first = 0; first < d.kv_len; first += rows) {
+      const int64_t unseen = std::max<int64_t>(0, first - (d.kv_len - d.q_len));
+      blocks.push_back({{d.q_begin, d.q_len, d.kv_begin, d.kv_len, first}, d.q_len - unseen});
+    }
+  return largest_first(std::move(blocks));
+}
+
+Tensor upload(const std::vector<AttentionBlock>& blocks, Device device, cudaStream_t stream) {
+  const size_t bytes = blocks.size() * sizeof(AttentionBlock);
+  const Tensor copy =
+      Tensor::empty({static_cast<int64_t>(bytes)}, DType::u8, device, MemoryTag::workspace);
+  // From pageable memory: the driver has staged it when this returns.
+  check(cudaMemcpyAsync(copy.raw(), blocks.data(), bytes, cudaMemcpyHostToDevice, stream),
+        "attention");
+  return copy;
+}
+
+AttentionParams attention_params(const AttentionArgs& args) {
+  AttentionParams params{};
+  params.q = args.q;
+  params.k = args.k;
+  params.v = args.v;
+  params.o = args.o;
+  params.lse = pointer<float>(args.lse);
+  params.num_heads = static_cast<int>(args.shape.num_heads);
+  params.group = static_cast<int>(args.shape.num_heads / args.shape.num_kv_heads);
+  params.head_dim = static_cast<int>(args.shape.head_dim);
+  params.scale = args.shape.scale;
+  return params;
+}
+
+void attention(const AttentionArgs& args) {
+  const cudaStream_t stream = stream_on(args.device);
+  const std::vector<AttentionBlock> blocks = query_blocks(*args.documents, fma::rows().queries);
+  const Tensor on_gpu = upload(blocks, args.device, stream);
+  AttentionParams params = attention_params(args);
+  params.blocks = static_cast<const AttentionBlock*>(on_gpu.raw());
+  fma::forward(args.dtype, params, static_cast<int64_t>(blocks.size()), stream);
+}
+
+}  // namespace weft::ops::cuda

@@ -1,0 +1,56 @@
+#include "kernels/cuda/attention.cuh"
+
+namespace weft::ops::cuda {
+namespace {
+
+// delta = sum of do * o of every query of a block: a warp a row.
+template <class T>
+__global__ void delta_kernel(AttentionParams p, int rows) {
+  const int head = static_cast<int>(blockIdx.x % p.num_heads);
+  const AttentionBlock block = p.blocks[blockIdx.x / p.num_heads];
+  const int lane = threadIdx.x % kWarp;
+  const int64_t end = min(block.first + rows, block.q_len);
+  for (int64_t i = block.first + threadIdx.x / kWarp; i < end; i += blockDim.x / kWarp) {
+    const T* o = head_row<const T>(p.o, block.q_begin + i, head, p);
+    const T* dout = head_row<const T>(p.dout, block.q_begin + i, head, p);
+    float sum = 0;
+    for (int d = lane; d < p.head_dim; d += kWarp) sum += to_float(o[d]) * to_float(dout[d]);
+    for (int offset = kWarp / 2; offset > 0; offset /= 2)
+      sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+    if (lane == 0) p.delta[(block.q_begin + i) * p.num_heads + head] = sum;
+  }
+}
+
+}  // namespace
+
+void attention_backward(const AttentionBackwardArgs& args) {
+  const AttentionArgs& forward = args.forward;
+  const cudaStream_t stream = stream_on(forward.device);
+  const AttentionRows rows = fma::rows();
+  std::vector<AttentionBlock> blocks = query_blocks(*forward.documents, rows.queries_dq);
+  const std::vector<AttentionBlock> keys = key_blocks(*forward.documents, rows.keys);
+  const int64_t num_queries = static_cast<int64_t>(blocks.size());
+  const int64_t num_keys = static_cast<int64_t>(keys.size());
+  blocks.insert(blocks.end(), keys.begin(), keys.end());
+
+  const Tensor on_gpu = upload(blocks, forward.device, stream);
+  const Tensor delta =
+      Tensor::empty(forward.lse.shape(), DType::f32, forward.device, MemoryTag::workspace);
+  AttentionParams params = attention_params(forward);
+  params.dout = args.dout;
+  params.dq = args.dq;
+  params.dk = args.dk;
+  params.dv = args.dv;
+  params.delta = pointer<float>(delta);
+  params.blocks = static_cast<const AttentionBlock*>(on_gpu.raw());
+  dispatch(forward.dtype, [&](auto type) {
+    delta_kernel<decltype(type)>
+        <<<units_of(num_queries, params.num_heads), kThreads, 0, stream>>>(params, rows.queries_dq);
+  });
+  check(cudaGetLastError(), "attention_backward");
+  fma::backward_queries(forward.dtype, params, num_queries, stream);
+  params.blocks += num_queries;
+  fma::backward_keys(forward.dtype, params, num_keys, stream);
+}
+
+}  // namespace weft::ops::cuda
