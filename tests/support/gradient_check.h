@@ -14,23 +14,26 @@ struct GradientCheck {
   int64_t samples = 64;     // elements tried, spread evenly
 };
 
-// dx (any float dtype) must be the gradient of loss() by x (f32). `loss` evaluates with what x
-// holds at the time; sum what it returns in double.
+// dx (any float dtype) must be the gradient of loss() by x (f32, on any device). `loss` evaluates
+// with what x holds at the time; sum what it returns in double.
 inline void expect_gradient(const Tensor& x, const Tensor& dx, const std::function<double()>& loss,
                             const std::string& what, const GradientCheck& check = {}) {
   ASSERT_EQ(x.numel(), dx.numel()) << what;
   const std::vector<double> got = to_doubles(dx);
   double largest = 1e-3;
   for (double g : got) largest = std::max(largest, std::abs(g));
-  float* values = x.data<float>();
+  const Tensor host = x.to({});  // x itself where x is on the host
+  const auto set = [&](int64_t i, float value) {
+    host.data<float>()[i] = value;
+    if (!x.device().is_cpu()) x.flat(i, {1}).copy_from(host.flat(i, {1}));
+    return value;
+  };
   const int64_t stride = std::max<int64_t>(1, x.numel() / check.samples);
   for (int64_t i = 0; i < x.numel(); i += stride) {
-    const float kept = values[i];
-    values[i] = static_cast<float>(kept + check.step);
-    const double up = loss(), x_up = values[i];
-    values[i] = static_cast<float>(kept - check.step);
-    const double down = loss(), x_down = values[i];
-    values[i] = kept;
+    const float kept = host.data<float>()[i];
+    const double x_up = set(i, static_cast<float>(kept + check.step)), up = loss();
+    const double x_down = set(i, static_cast<float>(kept - check.step)), down = loss();
+    set(i, kept);
     const double slope = (up - down) / (x_up - x_down);
     const double g = got[static_cast<size_t>(i)];
     ASSERT_LE(std::abs(slope - g), check.tolerance * largest)
