@@ -1,0 +1,190 @@
+#include "core/ops/elementwise.h"
+
+#include "kernels/cuda/exact.cuh"
+#include "kernels/cuda/pack.cuh"
+
+namespace weft::ops::cuda {
+namespace {
+
+struct Value {
+  float value;
+  __device__ float operator()() const { return value; }
+};
+struct Same {
+  __device__ float operator()(float x) const { return x; }
+};
+struct Times {
+  float factor;
+  __device__ float operator()(float x) const { return x * factor; }
+};
+struct Sum {
+  __device__ float operator()(float a, float b) const { return a + b; }
+};
+struct Ratio {
+  __device__ float operator()(float a, float b) const { return __fdiv_rn(a, b); }
+};
+struct PlusTimes {
+  float alpha;
+  __device__ float operator()(float y, float x) const {
+    return (Exact(y) + Exact(alpha) * x).value;
+  }
+};
+
+template <class Y, int N, class F, class... X>
+__device__ inline Pack<Y, N> mapped(F f, const Pack<X, N>&... x) {
+  Pack<Y, N> y;
+#pragma unroll
+  for (int k = 0; k < N; ++k) y.at[k] = from_float<Y>(f(to_float(x.at[k])...));
+  return y;
+}
+
+// y[i] = f(x[i]...); an x may be y. Two packs of a thread are in flight at once.
+template <int N, class F, class Y, class... X>
+__global__ void map_kernel(FlatPlan plan, F f, Y* y, const X*... x) {
+  const int64_t stride = int64_t{gridDim.x} * blockDim.x;
+  int64_t p = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  for (; p + stride < plan.packs; p += 2 * stride) {
+    const int64_t i = plan.head + p * N, j = i + stride * N;
+    const Pack<Y, N> at_i = mapped<Y, N>(f, load_pack<N>(x + i)...);
+    const Pack<Y, N> at_j = mapped<Y, N>(f, load_pack<N>(x + j)...);
+    store_pack(y + i, at_i);
+    store_pack(y + j, at_j);
+  }
+  if (p < plan.packs) {
+    const int64_t i = plan.head + p * N;
+    store_pack(y + i, mapped<Y, N>(f, load_pack<N>(x + i)...));
+  }
+  for_each_single<N>(plan, [&](int64_t i) { y[i] = from_float<Y>(f(to_float(x[i])...)); });
+}
+
+template <class F, class Y, class... X>
+void map(const Tensor& out, const char* op, F f, Y* y, const X*... x) {
+  if (out.numel() == 0) return;
+  constexpr int N = kPackOf<Y, X...>;
+  const FlatPlan plan = plan_flat<N>(out.numel(), y, x...);
+  map_kernel<N, F, Y, X...>
+      <<<blocks_of(plan, 2), kThreads, 0, stream_on(out.device())>>>(plan, f, y, x...);
+  check(cudaGetLastError(), op);
+}
+
+struct Identity {
+  __device__ static double of(double x) { return x; }
+};
+struct Square {
+  __device__ static double of(double x) { return x * x; }
+};
+
+// partials[b] = the sum of chunk b. The order depends on n alone.
+template <class Term, class T>
+__global__ void sum_chunks_kernel(const T* x, int64_t n, int64_t chunk, double* partials) {
+  constexpr int N = kPackOf<T>;
+  __shared__ double scratch[kWarp];
+  const int64_t begin = blockIdx.x * chunk, count = min(chunk, n - begin);
+  const T* p = x + begin;
+  const bool aligned = is_aligned<N>(p);
+  double sum = 0;
+#pragma unroll 4
+  for (int64_t i = int64_t{threadIdx.x} * N; i + N <= count; i += int64_t{kThreads} * N) {
+    const Pack<T, N> pack = load_pack<N>(p + i, aligned);
+#pragma unroll
+    for (int k = 0; k < N; ++k) sum += Term::of(to_float(pack.at[k]));
+  }
+  const int64_t rest = count / N * N + threadIdx.x;
+  if (rest < count) sum += Term::of(to_float(p[rest]));
+  sum = block_sum(sum, scratch);
+  if (threadIdx.x == 0) partials[blockIdx.x] = sum;
+}
+
+__global__ void sum_partials_kernel(const double* partials, int64_t n, double* out) {
+  __shared__ double scratch[kWarp];
+  double sum = 0;
+  for (int64_t i = threadIdx.x; i < n; i += blockDim.x) sum += partials[i];
+  sum = block_sum(sum, scratch);
+  if (threadIdx.x == 0) *out = sum;
+}
+
+template <class Term>
+void sum_of(const Tensor& x, const Tensor& out, const char* op) {
+  constexpr int64_t kLeast = 16384, kMostChunks = 4096;
+  const int64_t n = x.numel();
+  const int64_t chunk = std::max<int64_t>(1, divide_up(divide_up(n, kMostChunks), kLeast)) * kLeast;
+  const int64_t num_chunks = std::max<int64_t>(1, divide_up(n, chunk));
+  const bool one = num_chunks == 1;
+  const Tensor partials =
+      one ? out : Tensor::empty({num_chunks}, DType::f64, x.device(), MemoryTag::workspace);
+  const cudaStream_t stream = stream_on(x.device());
+  dispatch(x.dtype(), [&](auto type) {
+    using T = decltype(type);
+    sum_chunks_kernel<Term, T><<<static_cast<unsigned>(num_chunks), kThreads, 0, stream>>>(
+        pointer<T>(x), n, chunk, pointer<double>(partials));
+  });
+  if (!one)
+    sum_partials_kernel<<<1, 1024, 0, stream>>>(pointer<double>(partials), num_chunks,
+                                                pointer<double>(out));
+  check(cudaGetLastError(), op);
+}
+
+}  // namespace
+
+void add(const Tensor& a, const Tensor& b, const Tensor& y) {
+  dispatch(a.dtype(), [&](auto type) {
+    using T = decltype(type);
+    map(y, "add", Sum{}, pointer<T>(y), pointer<const T>(a), pointer<const T>(b));
+  });
+}
+
+void axpy(float alpha, const Tensor& x, const Tensor& y) {
+  dispatch(y.dtype(), [&](auto y_type) {
+    using Y = decltype(y_type);
+    dispatch(x.dtype(), [&](auto x_type) {
+      using X = decltype(x_type);
+      map(y, "axpy", PlusTimes{alpha}, pointer<Y>(y), pointer<const Y>(y), pointer<const X>(x));
+    });
+  });
+}
+
+void scale_in_place(const Tensor& x, float factor) {
+  dispatch(x.dtype(), [&](auto type) {
+    using T = decltype(type);
+    map(x, "scale_in_place", Times{factor}, pointer<T>(x), pointer<const T>(x));
+  });
+}
+
+void cast(const Tensor& src, const Tensor& dst) {
+  if (src.dtype() == dst.dtype()) return dst.copy_from(src);
+  dispatch(dst.dtype(), [&](auto dst_type) {
+    using D = decltype(dst_type);
+    dispatch(src.dtype(), [&](auto src_type) {
+      using S = decltype(src_type);
+      if constexpr (!std::is_same_v<S, D>)
+        map(dst, "cast", Same{}, pointer<D>(dst), pointer<const S>(src));
+    });
+  });
+}
+
+void divide(const Tensor& a, const Tensor& b, const Tensor& y) {
+  dispatch(a.dtype(), [&](auto a_type) {
+    using A = decltype(a_type);
+    dispatch(b.dtype(), [&](auto b_type) {
+      using B = decltype(b_type);
+      map(y, "divide", Ratio{}, pointer<float>(y), pointer<const A>(a), pointer<const B>(b));
+    });
+  });
+}
+
+void sum(const Tensor& x, const Tensor& out) {
+  sum_of<Identity>(x, out, "sum");
+}
+
+void sum_squares(const Tensor& x, const Tensor& out) {
+  sum_of<Square>(x, out, "sum_squares");
+}
+
+void fill(const Tensor& x, float value) {
+  dispatch(x.dtype(), [&](auto type) {
+    using T = decltype(type);
+    map(x, "fill", Value{value}, pointer<T>(x));
+  });
+}
+
+}  // namespace weft::ops::cuda
