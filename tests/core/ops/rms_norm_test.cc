@@ -59,24 +59,59 @@ Problem make_problem(int64_t tokens, int64_t width, DType dtype, DType weight_ty
 
 class RmsNorm : public test::OpTest {};
 
+void expect_formula(const Problem& p, double tolerance) {
+  const RmsNormResult result = rms_norm(p.x, p.weight, kEps);
+  test::expect_close(result.y, p.y, tolerance, "y");
+  test::expect_close(result.rstd, p.rstd, 1e-6, "rstd");
+  const Tensor dweight = Tensor::zeros(p.weight.shape(), DType::f32, p.x.device());
+  const Tensor dx = rms_norm_backward({.dy_TD = p.dy,
+                                       .x_TD = p.x,
+                                       .weight_D = p.weight,
+                                       .rstd_T = result.rstd,
+                                       .dresidual_TD = p.dresidual,
+                                       .dweight_D = dweight});
+  test::expect_close(dx, p.dx, tolerance, "dx");
+  test::expect_close(dweight, p.dweight, 4e-6, "dweight");
+}
+
 TEST_P(RmsNorm, ForwardAndBackwardAreTheFormula) {
   for (DType weight_type : {DType::f32, dtype()})
     for (int64_t tokens : {0, 1, 70})
-      for (int64_t width : {1, 31, 33, 64, 257, 576}) {
-        const Problem p = make_problem(tokens, width, dtype(), weight_type);
-        const RmsNormResult result = rms_norm(p.x, p.weight, kEps);
-        test::expect_close(result.y, p.y, tolerance(), "y");
-        test::expect_close(result.rstd, p.rstd, 1e-6, "rstd");
-        const Tensor dweight = Tensor::zeros({width}, DType::f32);
-        const Tensor dx = rms_norm_backward({.dy_TD = p.dy,
-                                             .x_TD = p.x,
-                                             .weight_D = p.weight,
-                                             .rstd_T = result.rstd,
-                                             .dresidual_TD = p.dresidual,
-                                             .dweight_D = dweight});
-        test::expect_close(dx, p.dx, tolerance(), "dx");
-        test::expect_close(dweight, p.dweight, 4e-6, "dweight");
-      }
+      for (int64_t width : {1, 31, 33, 64, 257, 576})
+        expect_formula(make_problem(tokens, width, dtype(), weight_type), tolerance());
+}
+
+TEST_P(RmsNorm, IsTheFormulaInWideRowsAndInManyRows) {
+  for (int64_t width : {8200, 33001, 33024})
+    expect_formula(make_problem(3, width, dtype(), dtype()), tolerance());
+  expect_formula(make_problem(2100, 1032, dtype(), DType::f32), tolerance());
+  expect_formula(make_problem(5000, 8, dtype(), dtype()), tolerance());
+}
+
+// Elements [1, ...) of a tensor: a view that no vector load fits, and the same in its own memory.
+struct Shifted {
+  Tensor view, own;
+  Shifted(const Shape& shape, DType dtype, uint32_t seed)
+      : view(test::random_tensor({shape.numel() + 1}, dtype, seed).flat(1, shape)),
+        own(view.clone()) {}
+};
+
+TEST_P(RmsNorm, GivesTheSameBitsWhereverItsTensorsBegin) {
+  for (int64_t width : {64, 576, 2048}) {
+    const Shifted x({9, width}, dtype(), 1), dy({9, width}, dtype(), 2), w({width}, dtype(), 3);
+    const RmsNormResult of_view = rms_norm(x.view, w.view, kEps),
+                        of_own = rms_norm(x.own, w.own, kEps);
+    EXPECT_TRUE(test::same_bytes(of_view.rstd, of_own.rstd)) << width;
+    EXPECT_TRUE(test::same_bytes(of_view.y, of_own.y)) << width;
+    EXPECT_TRUE(test::same_bytes(rms_norm_rebuild(x.view, w.own, of_own.rstd), of_own.y)) << width;
+    const Tensor dw_view = Tensor::zeros({width}, DType::f32, device()), none;
+    const Tensor dw_own = Tensor::zeros({width}, DType::f32, device());
+    const Tensor dx_view =
+        rms_norm_backward({dy.view, x.view, w.view, of_view.rstd, none, dw_view});
+    const Tensor dx_own = rms_norm_backward({dy.own, x.own, w.own, of_own.rstd, none, dw_own});
+    test::expect_close(dx_view, test::to_doubles(dx_own), tolerance());
+    test::expect_close(dw_view, test::to_doubles(dw_own), 1e-6);
+  }
 }
 
 TEST_P(RmsNorm, FusedAddIsAddThenNormBitForBit) {
@@ -121,7 +156,7 @@ TEST_P(RmsNorm, GivesTheSameBitsEverywhere) {
   const Problem p = make_problem(301, 577, dtype(), dtype());
   test::expect_same_bits_everywhere([&] {
     const RmsNormResult result = rms_norm(p.x, p.weight, kEps);
-    const Tensor dweight = Tensor::zeros({577}, DType::f32);
+    const Tensor dweight = Tensor::zeros({577}, DType::f32, device());
     const Tensor dx = rms_norm_backward({p.dy, p.x, p.weight, result.rstd, p.dresidual, dweight});
     return std::vector<Tensor>{result.y, result.rstd, dx, dweight};
   });
@@ -169,7 +204,7 @@ TEST_P(RmsNorm, HeadsAreNormalisedWhereTheyLie) {
       head_rms_norm(in_place, in_place, p.heads, p.weight, kEps);
       EXPECT_TRUE(test::same_bytes(in_place, y));
       const Tensor dx = p.dy.clone(), dx_frozen = p.dy.clone();
-      const Tensor dweight = Tensor::zeros({head_dim}, DType::f32);
+      const Tensor dweight = Tensor::zeros({head_dim}, DType::f32, device());
       head_rms_norm_backward(dx, p.x, p.heads, p.weight, rstd, dweight);
       head_rms_norm_backward(dx_frozen, p.x, p.heads, p.weight, rstd, Tensor());
       test::expect_close(dx, p.dx, tolerance(), "dx");
@@ -183,7 +218,7 @@ TEST_P(RmsNorm, HeadsGiveTheSameBitsEverywhere) {
   test::expect_same_bits_everywhere([&] {
     const Tensor y = p.x.clone(), dx = p.dy.clone();
     const Tensor rstd = head_rms_norm(p.x, y, p.heads, p.weight, kEps);
-    const Tensor dweight = Tensor::zeros({65}, DType::f32);
+    const Tensor dweight = Tensor::zeros({65}, DType::f32, device());
     head_rms_norm_backward(dx, p.x, p.heads, p.weight, rstd, dweight);
     return std::vector<Tensor>{y, rstd, dx, dweight};
   });
