@@ -27,8 +27,8 @@ struct State {
   Tensor value, master, m, v;
   State(int64_t n, DType dtype) {
     const Tensor start = test::random_tensor({n}, DType::f32, 1);
-    m = Tensor::zeros({n}, DType::f32);
-    v = Tensor::zeros({n}, DType::f32);
+    m = Tensor::zeros({n}, DType::f32, start.device());
+    v = Tensor::zeros({n}, DType::f32, start.device());
     if (dtype == DType::f32) {
       value = start;
     } else {
@@ -51,11 +51,12 @@ struct State {
 class Adamw : public test::OpTest {};
 
 TEST_P(Adamw, IsTorchsFormulaOverTwentySteps) {
-  for (DType grad_type : {DType::f32, DType::bf16})
+  for (DType grad_type : {DType::f32, DType::bf16, dtype()})
     for (int64_t n : {0, 1, 31, 33, 1000, 40000}) {
       const State state(n, dtype());
       std::vector<Reference> want(static_cast<size_t>(n));
-      for (size_t i = 0; i < want.size(); ++i) want[i].weight = state.weights().data<float>()[i];
+      const std::vector<double> start = test::to_doubles(state.weights());
+      for (size_t i = 0; i < want.size(); ++i) want[i].weight = start[i];
       AdamwHyper hyper{.lr = 3e-3, .beta2 = 0.95, .weight_decay = 0.1};
       for (hyper.step = 1; hyper.step <= 20; ++hyper.step) {
         const Tensor grad =
@@ -102,7 +103,8 @@ TEST_P(Adamw, ANoOpLeavesEveryByte) {
 TEST_P(Adamw, DecayIsDecoupled) {
   const State state(33, dtype());
   const std::vector<double> before = test::to_doubles(state.weights());
-  state.update(Tensor::zeros({33}, DType::f32), control_of(1, 1), {.lr = 0.1, .weight_decay = 0.5});
+  state.update(Tensor::zeros({33}, DType::f32, device()), control_of(1, 1),
+               {.lr = 0.1, .weight_decay = 0.5});
   std::vector<double> want = before;
   for (double& w : want) w *= 0.95;
   test::expect_close(state.weights(), want, 1e-7);
@@ -128,6 +130,48 @@ TEST_P(Adamw, GivesTheSameBitsEverywhere) {
       state.update(grad, control_of(0.7f, 1), {.lr = 1e-3, .weight_decay = 0.1, .step = step});
     return std::vector<Tensor>{state.value, state.weights(), state.m, state.v};
   });
+}
+
+// A shard of a flat range: all pieces begin alike, or a gradient of its own begins elsewhere.
+TEST_P(Adamw, UpdatesAPieceAloneWhereverItBegins) {
+  const AdamwHyper hyper{.lr = 1e-2, .weight_decay = 0.1};
+  const State whole(1001, dtype());
+  const Tensor grad = test::random_tensor({1001}, DType::f32, 2);
+  whole.update(grad, control_of(1, 1), hyper);
+  for (int64_t begin : {1, 3, 4, 998})
+    for (const bool own_grad : {false, true}) {
+      const State state(1001, dtype());
+      const int64_t n = std::min<int64_t>(900, 1001 - begin);
+      const auto part = [&](const Tensor& t) { return t.defined() ? t.flat(begin, {n}) : t; };
+      State piece = state;
+      piece.value = part(state.value);
+      piece.master = part(state.master);
+      piece.m = part(state.m);
+      piece.v = part(state.v);
+      const State untouched(1001, dtype());
+      piece.update(own_grad ? part(grad).clone() : part(grad), control_of(1, 1), hyper);
+      EXPECT_TRUE(test::same_bytes(piece.weights(), part(whole.weights())));
+      EXPECT_TRUE(test::same_bytes(piece.value, part(whole.value)));
+      EXPECT_TRUE(test::same_bytes(piece.m, part(whole.m)));
+      EXPECT_TRUE(test::same_bytes(piece.v, part(whole.v)));
+      for (const auto& [from, to] : {std::pair{int64_t{0}, begin}, {begin + n, int64_t{1001}}})
+        EXPECT_TRUE(test::same_bytes(state.weights().flat(from, {to - from}),
+                                     untouched.weights().flat(from, {to - from})));
+    }
+}
+
+TEST_P(Adamw, GivesTheBitsOfTheCpu) {
+  const AdamwHyper hyper{.lr = 1e-3, .weight_decay = 0.1, .step = 3};
+  const Tensor grad = test::random_tensor({10007}, DType::f32, 2);
+  const State there(10007, dtype());
+  there.update(grad, control_of(0.7f, 1), hyper);
+  test::device_of_test() = {};
+  const State here(10007, DType::f32);
+  here.update(grad.to({}), control_of(0.7f, 1), hyper);
+  EXPECT_TRUE(test::same_bytes(there.weights(), here.weights()));
+  EXPECT_TRUE(test::same_bytes(there.m, here.m));
+  EXPECT_TRUE(test::same_bytes(there.v, here.v));
+  test::device_of_test() = device();
 }
 
 INSTANTIATE_OP_TESTS(Adamw);

@@ -3,13 +3,14 @@
 #include <numeric>
 
 #include "core/base/rng.h"
+#include "core/ops/elementwise.h"
 #include "tests/support/op_cases.h"
 
 namespace weft::ops {
 namespace {
 
 struct Tokens {
-  Tensor samples;    // i64
+  Tensor samples;    // i64, on the CPU
   Tensor positions;  // i32
 };
 
@@ -24,9 +25,11 @@ Tokens tokens_of(int64_t first, int64_t count) {
 }
 
 Tensor drop(const Tensor& x, const Tokens& tokens, float p, uint64_t step = 3) {
+  const Tensor samples = tokens.samples.to(x.device());
+  const Tensor positions = tokens.positions.to(x.device());
   return dropout({.x_TD = x,
-                  .sample_ids_T = tokens.samples,
-                  .positions_T = tokens.positions,
+                  .sample_ids_T = samples,
+                  .positions_T = positions,
                   .seed = 1,
                   .step = step,
                   .site = 7,
@@ -38,7 +41,29 @@ Tensor ones(int64_t tokens, int64_t width, DType dtype) {
                             {tokens, width}, dtype);
 }
 
-class Dropout : public test::OpTest {};
+class Dropout : public test::OpTest {
+ protected:
+  static void accumulate(int64_t width);
+};
+
+void Dropout::accumulate(int64_t width) {
+  const Tokens tokens = tokens_of(0, 9);
+  const Tensor x = test::random_tensor({9, width}, dtype(), 1);
+  const Tensor y = test::random_tensor({9, width}, dtype(), 2);
+  std::vector<double> want = test::to_doubles(y);
+  const std::vector<double> add = test::to_doubles(drop(x, tokens, 0.5f));
+  for (size_t i = 0; i < want.size(); ++i) want[i] += add[i];
+  const Tensor samples = tokens.samples.to(device()), positions = tokens.positions.to(device());
+  dropout_accumulate({.x_TD = x,
+                      .sample_ids_T = samples,
+                      .positions_T = positions,
+                      .seed = 1,
+                      .step = 3,
+                      .site = 7,
+                      .p = 0.5f},
+                     y);
+  test::expect_close(y, want, tolerance());
+}
 
 TEST_P(Dropout, DropsWhatPhiloxSaysAndScalesTheRest) {
   for (int64_t count : {0, 1, 23})
@@ -63,21 +88,7 @@ TEST_P(Dropout, DropsWhatPhiloxSaysAndScalesTheRest) {
 }
 
 TEST_P(Dropout, AccumulateAddsTheSameMask) {
-  const Tokens tokens = tokens_of(0, 9);
-  const Tensor x = test::random_tensor({9, 77}, dtype(), 1);
-  const Tensor y = test::random_tensor({9, 77}, dtype(), 2);
-  std::vector<double> want = test::to_doubles(y);
-  const std::vector<double> add = test::to_doubles(drop(x, tokens, 0.5f));
-  for (size_t i = 0; i < want.size(); ++i) want[i] += add[i];
-  dropout_accumulate({.x_TD = x,
-                      .sample_ids_T = tokens.samples,
-                      .positions_T = tokens.positions,
-                      .seed = 1,
-                      .step = 3,
-                      .site = 7,
-                      .p = 0.5f},
-                     y);
-  test::expect_close(y, want, tolerance());
+  for (int64_t width : {77, 80}) accumulate(width);
 }
 
 TEST_P(Dropout, MaskFollowsTheTokenNotItsRow) {
@@ -85,6 +96,19 @@ TEST_P(Dropout, MaskFollowsTheTokenNotItsRow) {
   for (int64_t begin = 0; begin < 40; begin += 8) {
     const Tensor part = drop(ones(8, 65, dtype()), tokens_of(begin, 8), 0.4f);
     EXPECT_TRUE(test::same_bytes(part, whole.rows(begin, begin + 8)));
+  }
+}
+
+// Where the mask is the CPU's to the bit, so is the result: dropped or scaled and rounded once.
+TEST_P(Dropout, GivesTheBitsOfTheCpu) {
+  for (int64_t width : {577, 576}) {
+    const Tensor x = test::random_tensor({301, width}, dtype(), 1);
+    const Tensor wide = cast(x, DType::f32).to({});
+    const Tensor want = drop(wide, tokens_of(0, 301), 0.1f);
+    test::device_of_test() = {};
+    const Tensor rounded = test::from_doubles(test::to_doubles(want), {301, width}, dtype());
+    EXPECT_TRUE(test::same_bytes(drop(x, tokens_of(0, 301), 0.1f), rounded));
+    test::device_of_test() = device();
   }
 }
 

@@ -6,16 +6,18 @@ namespace weft::ops {
 namespace {
 
 Tensor normals(int64_t n, int64_t first, DType dtype = DType::f32, std::string_view name = "w") {
-  const Tensor x = Tensor::empty({n}, dtype);
+  const Tensor x = Tensor::empty({n}, dtype, test::device_of_test());
   fill_normal(x, {.seed = 1, .name = name, .first_index = first});
   return x;
 }
 
 Tensor uniforms(int64_t n, int64_t first, DType dtype = DType::f32) {
-  const Tensor x = Tensor::empty({n}, dtype);
+  const Tensor x = Tensor::empty({n}, dtype, test::device_of_test());
   fill_uniform(x, {.seed = 1, .name = "w", .first_index = first, .low = -2, .high = 3});
   return x;
 }
+
+using Doubles = std::vector<double>;
 
 class Fill : public test::OpTest {};
 
@@ -37,6 +39,19 @@ TEST_P(Fill, GivesTheSameBitsEverywhere) {
 
 TEST_P(Fill, OfNothingIsNothing) {
   EXPECT_EQ(normals(0, 5, dtype()).numel(), 0);
+}
+
+TEST_P(Fill, GivesTheBitsOfTheCpu) {
+  for (int64_t first : {int64_t{0}, int64_t{17}, int64_t{1} << 40}) {
+    const Tensor normal = normals(100003, first, dtype());
+    const Tensor uniform = uniforms(100003, first, dtype());
+    test::device_of_test() = {};
+    const Doubles want_normal = test::to_doubles(normals(100003, first));
+    const Doubles want_uniform = test::to_doubles(uniforms(100003, first));
+    EXPECT_TRUE(test::same_bytes(normal, test::from_doubles(want_normal, {100003}, dtype())));
+    EXPECT_TRUE(test::same_bytes(uniform, test::from_doubles(want_uniform, {100003}, dtype())));
+    test::device_of_test() = device();
+  }
 }
 
 INSTANTIATE_OP_TESTS(Fill);
