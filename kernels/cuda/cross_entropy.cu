@@ -48,7 +48,7 @@ __device__ void take_chunk(Running& running, const Chunk<T>& chunk, int place, i
     greatest = fmaxf(greatest, x[j]);
   }
   if (greatest > running.max) {
-    running.sum *= rescale(running.max, greatest);
+    running.sum = __fmul_rn(running.sum, rescale(running.max, greatest));
     running.max = greatest;
 #pragma unroll
     for (int j = kChunk<T> - 1; j >= 0; --j)
