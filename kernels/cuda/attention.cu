@@ -17,6 +17,14 @@ std::vector<AttentionBlock> largest_first(std::vector<SizedBlock> sized) {
   return blocks;
 }
 
+bool allows_vectors(const HeadsView& view, const AttentionArgs& args) {
+  const auto whole = [&](int64_t elements) {
+    return elements * static_cast<int64_t>(size_of(args.dtype)) % 16 == 0;
+  };
+  return reinterpret_cast<uintptr_t>(view.data) % 16 == 0 && whole(view.row_stride) &&
+         whole(args.shape.head_dim);
+}
+
 }  // namespace
 
 std::vector<AttentionBlock> query_blocks(const std::vector<AttentionDocument>& documents,
@@ -50,12 +58,23 @@ Tensor upload(const std::vector<AttentionBlock>& blocks, Device device, cudaStre
   return copy;
 }
 
-AttentionParams attention_params(const AttentionArgs& args) {
+AttentionParams attention_params(const AttentionArgs& args, const AttentionBackwardArgs* backward) {
   AttentionParams params{};
   params.q = args.q;
   params.k = args.k;
   params.v = args.v;
   params.o = args.o;
+  params.vectors = true;
+  for (const HeadsView& view : {args.q, args.k, args.v, args.o})
+    params.vectors = params.vectors && allows_vectors(view, args);
+  if (backward) {
+    params.dout = backward->dout;
+    params.dq = backward->dq;
+    params.dk = backward->dk;
+    params.dv = backward->dv;
+    for (const HeadsView& view : {params.dout, params.dq, params.dk, params.dv})
+      params.vectors = params.vectors && allows_vectors(view, args);
+  }
   params.lse = pointer<float>(args.lse);
   params.num_heads = static_cast<int>(args.shape.num_heads);
   params.group = static_cast<int>(args.shape.num_heads / args.shape.num_kv_heads);
@@ -66,11 +85,14 @@ AttentionParams attention_params(const AttentionArgs& args) {
 
 void attention(const AttentionArgs& args) {
   const cudaStream_t stream = stream_on(args.device);
-  const std::vector<AttentionBlock> blocks = query_blocks(*args.documents, fma::rows().queries);
+  const bool on_tensor_cores = tensor::takes(args);
+  const AttentionRows rows = on_tensor_cores ? tensor::rows(args.shape.head_dim) : fma::rows();
+  const std::vector<AttentionBlock> blocks = query_blocks(*args.documents, rows.queries);
   const Tensor on_gpu = upload(blocks, args.device, stream);
   AttentionParams params = attention_params(args);
   params.blocks = static_cast<const AttentionBlock*>(on_gpu.raw());
-  fma::forward(args.dtype, params, static_cast<int64_t>(blocks.size()), stream);
+  const auto forward = on_tensor_cores ? tensor::forward : fma::forward;
+  forward(args.dtype, params, static_cast<int64_t>(blocks.size()), stream);
 }
 
 }  // namespace weft::ops::cuda

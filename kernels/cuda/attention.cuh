@@ -59,6 +59,16 @@ void backward_queries(DType dtype, const AttentionParams& params, int64_t count,
 void backward_keys(DType dtype, const AttentionParams& params, int64_t count, cudaStream_t stream);
 }  // namespace fma
 
+// The tensor cores: bf16 and f16, head_dim up to 256.
+namespace tensor {
+bool takes(const AttentionArgs& args);
+AttentionRows rows(int64_t head_dim);
+void forward(DType dtype, const AttentionParams& params, int64_t count, cudaStream_t stream);
+void backward_queries(DType dtype, const AttentionParams& params, int64_t count,
+                      cudaStream_t stream);
+void backward_keys(DType dtype, const AttentionParams& params, int64_t count, cudaStream_t stream);
+}  // namespace tensor
+
 // Documents cut into blocks of `rows` queries or keys, those with most work first so that the GPU's
 // processors end together.
 std::vector<AttentionBlock> query_blocks(const std::vector<AttentionDocument>& documents, int rows);
@@ -67,7 +77,9 @@ std::vector<AttentionBlock> key_blocks(const std::vector<AttentionDocument>& doc
 // A copy on the GPU; the copy is ordered on the compute stream, `blocks` may go at once.
 Tensor upload(const std::vector<AttentionBlock>& blocks, Device device, cudaStream_t stream);
 
-AttentionParams attention_params(const AttentionArgs& args);
+// All but blocks and delta.
+AttentionParams attention_params(const AttentionArgs& args,
+                                 const AttentionBackwardArgs* backward = nullptr);
 
 // Thread blocks of a launch: `count` blocks x heads x parts.
 inline unsigned units_of(int64_t count, int64_t heads, int64_t parts = 1) {

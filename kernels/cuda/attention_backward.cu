@@ -26,7 +26,8 @@ __global__ void delta_kernel(AttentionParams p, int rows) {
 void attention_backward(const AttentionBackwardArgs& args) {
   const AttentionArgs& forward = args.forward;
   const cudaStream_t stream = stream_on(forward.device);
-  const AttentionRows rows = fma::rows();
+  const bool on_tensor_cores = tensor::takes(forward);
+  const AttentionRows rows = on_tensor_cores ? tensor::rows(forward.shape.head_dim) : fma::rows();
   std::vector<AttentionBlock> blocks = query_blocks(*forward.documents, rows.queries_dq);
   const std::vector<AttentionBlock> keys = key_blocks(*forward.documents, rows.keys);
   const int64_t num_queries = static_cast<int64_t>(blocks.size());
@@ -36,11 +37,7 @@ void attention_backward(const AttentionBackwardArgs& args) {
   const Tensor on_gpu = upload(blocks, forward.device, stream);
   const Tensor delta =
       Tensor::empty(forward.lse.shape(), DType::f32, forward.device, MemoryTag::workspace);
-  AttentionParams params = attention_params(forward);
-  params.dout = args.dout;
-  params.dq = args.dq;
-  params.dk = args.dk;
-  params.dv = args.dv;
+  AttentionParams params = attention_params(forward, &args);
   params.delta = pointer<float>(delta);
   params.blocks = static_cast<const AttentionBlock*>(on_gpu.raw());
   dispatch(forward.dtype, [&](auto type) {
@@ -48,9 +45,11 @@ void attention_backward(const AttentionBackwardArgs& args) {
         <<<units_of(num_queries, params.num_heads), kThreads, 0, stream>>>(params, rows.queries_dq);
   });
   check(cudaGetLastError(), "attention_backward");
-  fma::backward_queries(forward.dtype, params, num_queries, stream);
+  (on_tensor_cores ? tensor::backward_queries : fma::backward_queries)(forward.dtype, params,
+                                                                       num_queries, stream);
   params.blocks += num_queries;
-  fma::backward_keys(forward.dtype, params, num_keys, stream);
+  (on_tensor_cores ? tensor::backward_keys : fma::backward_keys)(forward.dtype, params, num_keys,
+                                                                 stream);
 }
 
 }  // namespace weft::ops::cuda

@@ -1,0 +1,82 @@
+// Tensor cores through mma.sync: 16 x 8 x 16 products of bf16 or f16 in f32, and the warp's loads
+// of their operands from shared memory. Lane l holds of a 16 x 8 result rows l / 4 (elements 0, 1)
+// and l / 4 + 8 (2, 3), columns 2 (l % 4) and the next.
+#pragma once
+
+#include "kernels/cuda/cuda.cuh"
+
+namespace weft::ops::cuda::mma {
+
+__device__ inline unsigned shared_address(const void* at) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(at));
+}
+
+// Four 8 x 8 matrices of 2-byte elements; lane l gives the address (16-byte aligned) of row l % 8
+// of matrix l / 8.
+__device__ inline void load_matrices(unsigned (&to)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+__device__ inline void load_matrices_transposed(unsigned (&to)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+// c[16, 8] += a[16, 16] b[16, 8].
+__device__ inline void product(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1,
+                               __nv_bfloat16) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ inline void product(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1,
+                               __half) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// 16 bytes into shared memory without passing registers, or 16 zero bytes; `from` must be a valid
+// address either way. Arrives with wait_for_copies (of the thread that copied).
+__device__ inline void copy_16_bytes(void* to, const void* from, bool real) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
+               "l"(__cvta_generic_to_global(from)), "r"(real ? 16 : 0)
+               : "memory");
+}
+__device__ inline void copy_4_bytes(void* to, const void* from, bool real) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)),
+               "l"(__cvta_generic_to_global(from)), "r"(real ? 4 : 0)
+               : "memory");
+}
+__device__ inline void wait_for_copies() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+// Two values as a lane holds them of an operand, `low` in the lower half.
+template <class T>
+__device__ unsigned pack(float low, float high);
+template <>
+__device__ inline unsigned pack<__nv_bfloat16>(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return reinterpret_cast<const unsigned&>(pair);
+}
+template <>
+__device__ inline unsigned pack<__half>(float low, float high) {
+  const __half2 pair = __floats2half2_rn(low, high);
+  return reinterpret_cast<const unsigned&>(pair);
+}
+
+// 2^x within 2 ulp; 0 for minus infinity.
+__device__ inline float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+}  // namespace weft::ops::cuda::mma
