@@ -110,7 +110,7 @@ class CommandLine {
                      "longest answer; 0: as long as the longest label")
         ->check(CLI::NonNegativeNumber);
     add_too_long(verb, eval_.too_long);
-    add_dtype(verb, eval_.dtype);
+    add_device(verb, eval_.dtype, eval_.device);
     add_record(verb, eval_.record);
     add_common(verb, eval_.json);
   }
@@ -140,7 +140,7 @@ class CommandLine {
         ->check(CLI::NonNegativeNumber);
     verb->add_option("--seed", generate_.seed, "of sampling")->capture_default_str();
     verb->add_option("--stop", generate_.stop, "text that ends the answer (may be repeated)");
-    add_dtype(verb, generate_.dtype);
+    add_device(verb, generate_.dtype, generate_.device);
     add_common(verb, generate_.json);
   }
 
@@ -255,8 +255,9 @@ class CommandLine {
   static void add_too_long(CLI::App* verb, data::TooLong& value) {
     add_choice(verb, "--too-long", value, data::kTooLongNames, "records longer than --seq-len");
   }
-  static void add_dtype(CLI::App* verb, recipes::Precision& value) {
-    add_choice(verb, "--dtype", value, recipes::kPrecisionNames, "of weights and activations");
+  static void add_device(CLI::App* verb, recipes::Precision& dtype, recipes::DeviceChoice& device) {
+    add_choice(verb, "--dtype", dtype, recipes::kPrecisionNames, "of weights and activations");
+    add_choice(verb, "--device", device, recipes::kDeviceNames, "where it is computed");
   }
 
   // The keys of data::RecordConfig as options: prompt_field is --prompt-field.

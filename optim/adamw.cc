@@ -34,8 +34,9 @@ void Adamw::take_values() {
 }
 
 void Adamw::update(double lr, const Tensor& control) {
-  if (control.data<float>()[1] == 0) return;
+  if (control.data<float>()[1] == 0 || shards_.empty()) return;
   ++updates_;
+  const Tensor on_device = control.to(shards_[0].value.device());
   for (const Run& run : runs_) {
     const auto part = [&](const Tensor& t) {
       return t.defined() ? t.flat(run.offset, {run.count}) : Tensor();
@@ -50,7 +51,7 @@ void Adamw::update(double lr, const Tensor& control) {
     const nn::Shard& shard = shards_[run.shard];
     const State& state = states_[run.shard];
     ops::adamw({part(shard.value), part(state.master), part(shard.grad), part(state.m),
-                part(state.v), control, hyper});
+                part(state.v), on_device, hyper});
   }
 }
 

@@ -9,10 +9,11 @@ namespace weft::optim {
 
 Tensor sums_of_squares(const std::vector<nn::Shard>& shards) {
   const int64_t n = std::max<int64_t>(1, static_cast<int64_t>(shards.size()));
-  const Tensor sums = Tensor::zeros({n}, DType::f64);
+  const Device device = shards.empty() ? Device{} : shards[0].grad.device();
+  const Tensor sums = Tensor::zeros({n}, DType::f64, device);
   for (size_t i = 0; i < shards.size(); ++i)
     ops::sum_squares(shards[i].grad, sums.flat(static_cast<int64_t>(i), {1}));
-  return sums;
+  return sums.to({});
 }
 
 Clip clip(const Tensor& gathered, double max_norm, bool loss_finite) {

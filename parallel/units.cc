@@ -170,8 +170,10 @@ std::vector<nn::StatePiece> Units::value_pieces() const {
 void Units::check_replicas() {
   gather_all();
   std::vector<uint64_t> sums;
-  for (const Memory& memory : memory_)
-    sums.push_back(XXH3_64bits(memory.value.raw(), memory.value.bytes()));
+  for (const Memory& memory : memory_) {
+    const Tensor value = memory.value.to({});
+    sums.push_back(XXH3_64bits(value.raw(), value.bytes()));
+  }
   const std::string mine(reinterpret_cast<const char*>(sums.data()), sums.size() * sizeof(sums[0]));
   const std::vector<std::string> all = data_->gather_bytes(mine, "check_replicas");
   for (size_t b = 0; b < sums.size(); ++b)

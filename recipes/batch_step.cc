@@ -2,15 +2,15 @@
 
 namespace weft::recipes {
 
-nn::Step make_step(const data::Batch& batch, nn::Mode mode, const models::Decoder& decoder) {
+nn::Step make_step(const data::Batch& batch, nn::Mode mode, const Model& model) {
   nn::Step step;
   step.mode = mode;
-  step.ids = batch.ids;
-  step.positions = batch.positions;
+  step.ids = batch.ids.to(model.device);
+  step.positions = batch.positions.to(model.device);
   step.labels = batch.labels;
-  step.sample_ids = batch.sample_ids;
+  step.sample_ids = batch.sample_ids.to(model.device);
   step.documents = batch.documents;
-  decoder.prepare(step);
+  model.decoder->prepare(step);
   return step;
 }
 

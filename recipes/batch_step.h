@@ -2,11 +2,11 @@
 #pragma once
 
 #include "core/data/loader.h"
-#include "core/models/decoder.h"
+#include "recipes/model.h"
 
 namespace weft::recipes {
 
-// Shares the batch's tensors; fills what the decoder prepares.
-nn::Step make_step(const data::Batch& batch, nn::Mode mode, const models::Decoder& decoder);
+// The batch where the model is (shares its tensors on the CPU), and what the decoder prepares.
+nn::Step make_step(const data::Batch& batch, nn::Mode mode, const Model& model);
 
 }  // namespace weft::recipes

@@ -21,7 +21,10 @@ void print(const Evaluation& e) {
 
 void run_eval(const EvalOptions& options, const std::shared_ptr<parallel::Communicator>& world) {
   const std::optional<Json> run = run_config_of(options.model);
-  const Model model = load_for_inference(options.model, options.adapter, options.dtype);
+  const Model model = load_for_inference({.path = options.model,
+                                          .adapter = options.adapter,
+                                          .dtype = options.dtype,
+                                          .device = device_of(options.device)});
   data::DataConfig config;
   config.record = options.record.resolve(run ? &*run : nullptr);
   config.seq_len = options.seq_len > 0 ? options.seq_len : model.config.max_sequence();

@@ -26,6 +26,7 @@ struct EvalOptions {
   int64_t answer_tokens = 0;  // longest greedy answer; 0: as long as the longest label
   bool accuracy = false;      // greedy answers also where records have no labels
   Precision dtype = Precision::automatic;
+  DeviceChoice device = DeviceChoice::automatic;
   bool json = false;
 };
 

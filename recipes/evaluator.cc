@@ -94,7 +94,7 @@ Evaluation evaluate(const Model& model, const data::Dataset& dataset,
   for (int64_t begin = first; begin < last;) {
     const int64_t end = batch_end(dataset, begin, last, options.max_tokens);
     const data::Batch batch = data::evaluation_batch(dataset, begin, end);
-    const nn::Step step = make_step(batch, nn::Mode::evaluate, *model.decoder);
+    const nn::Step step = make_step(batch, nn::Mode::evaluate, model);
     std::vector<nn::ScoredToken> scored;
     const nn::HeadLoss loss = model.decoder->evaluate(step, model.hooks(), &scored);
     result.loss += loss.sum;

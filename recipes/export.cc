@@ -61,9 +61,10 @@ void run_export(const ExportOptions& options) {
     if (const std::string target = target_of(folder, format);
         fs::exists(target) && !options.overwrite)
       fail(ErrorKind::usage, "{} exists: remove it or pass --overwrite", target);
-  const Model model =
-      load_for_inference(options.source, options.adapter,
-                         trained ? Precision::automatic : Precision::fp32, options.step);
+  const Model model = load_for_inference({.path = options.source,
+                                          .adapter = options.adapter,
+                                          .dtype = trained ? Precision::automatic : Precision::fp32,
+                                          .step = options.step});
   const DType dtype = export_dtype(model, trained);
   fs::create_directories(folder);
   Json::Array written;

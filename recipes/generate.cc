@@ -101,7 +101,10 @@ class Streamer {
 void run_generate(const GenerateOptions& options) {
   for (const std::string& stop : options.stop)
     if (stop.empty()) fail(ErrorKind::usage, "--stop: an empty text");
-  const Model model = load_for_inference(options.model, options.adapter, options.dtype);
+  const Model model = load_for_inference({.path = options.model,
+                                          .adapter = options.adapter,
+                                          .dtype = options.dtype,
+                                          .device = device_of(options.device)});
   Streamer streamer(*model.description.tokenizer, options);
   GenerateRequest request{.prompt = prompt_ids(model, options),
                           .max_new_tokens = options.max_tokens,

@@ -23,6 +23,7 @@ struct GenerateOptions {
   int64_t seed = 0;
   std::vector<std::string> stop;  // texts that end the answer, beside the model's end tokens
   Precision dtype = Precision::automatic;
+  DeviceChoice device = DeviceChoice::automatic;
   bool json = false;  // one object with text, ids and figures instead of streamed text
 };
 

@@ -78,8 +78,8 @@ nn::KvCache Generator::make_cache(int64_t rows) const {
   const Shape shape{rows, model_.config.num_key_value_heads * model_.config.head_dim};
   const DType dtype = model_.decoder->parameters()[0]->dtype;
   for (int64_t i = 0; i < model_.config.num_hidden_layers; ++i) {
-    cache.keys.push_back(Tensor::empty(shape, dtype));
-    cache.values.push_back(Tensor::empty(shape, dtype));
+    cache.keys.push_back(Tensor::empty(shape, dtype, model_.device));
+    cache.values.push_back(Tensor::empty(shape, dtype, model_.device));
   }
   return cache;
 }
@@ -105,12 +105,15 @@ Tensor Generator::forward(const std::vector<Sequence*>& active, nn::KvCache& cac
     s->pending.clear();
   }
   const int64_t tokens = static_cast<int64_t>(ids.size());
-  step.ids = Tensor::empty({tokens}, DType::i32);
-  step.positions = Tensor::empty({tokens}, DType::i32);
-  std::copy(ids.begin(), ids.end(), step.ids.data<int32_t>());
-  std::copy(positions.begin(), positions.end(), step.positions.data<int32_t>());
+  const auto to_device = [&](const std::vector<int32_t>& values) {
+    const Tensor host = Tensor::empty({tokens}, DType::i32);
+    std::copy(values.begin(), values.end(), host.data<int32_t>());
+    return host.to(model_.device);
+  };
+  step.ids = to_device(ids);
+  step.positions = to_device(positions);
   model_.decoder->prepare(step);
-  return model_.decoder->logits(step, last_rows, model_.hooks());
+  return model_.decoder->logits(step, last_rows, model_.hooks()).to({});
 }
 
 void Generator::take(Sequence& s, int32_t token) const {

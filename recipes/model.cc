@@ -12,6 +12,7 @@
 #include "core/nn/init.h"
 #include "core/nn/lora.h"
 #include "core/ops/elementwise.h"
+#include "core/tensor/device_memory.h"
 #include "parallel/world.h"
 #include "recipes/run_config.h"
 #include "recipes/train_state.h"
@@ -108,7 +109,7 @@ void fill(Model& model, const ModelOptions& options, const checkpoint::WeightSou
   for (const nn::ParameterPtr& p : model.decoder->parameters()) {
     const checkpoint::WeightSource* source = is_adapter(p->name) ? adapter : model.weights.get();
     if (source && source->contains(p->name)) {
-      source->read(p->name, 0, p->value);
+      fill_through_host(p->value, [&](const Tensor& host) { source->read(p->name, 0, host); });
     } else if (p->init_from_loaded) {
       computed.push_back(p);
     } else {
@@ -154,11 +155,12 @@ void read_values(Model& model, const checkpoint::NativeCheckpoint& saved) {
   for (const nn::ParameterPtr& p : model.decoder->parameters()) {
     const checkpoint::TensorInfo* info = saved.find("value", p->name);
     if (!info) continue;
-    if (info->dtype == p->dtype) {
-      saved.read_range("value", p->name, p->shape, 0, p->value);
-    } else {
-      ops::cast(saved.read("value", p->name), p->value);
-    }
+    fill_through_host(p->value, [&](const Tensor& host) {
+      if (info->dtype == p->dtype)
+        saved.read_range("value", p->name, p->shape, 0, host);
+      else
+        ops::cast(saved.read("value", p->name), host);
+    });
   }
 }
 
@@ -191,6 +193,7 @@ int64_t Model::total_parameters() const {
 Model load_model(const ModelOptions& options) {
   Model model;
   model.path = options.path;
+  model.device = options.units.device;
   open_files(model, options);
   model.config = models::parse_decoder_config(model.description.config, model.description.where);
   model.decoder = std::make_unique<models::Decoder>(model.config, options.dtype);
@@ -205,21 +208,23 @@ Model load_model(const ModelOptions& options) {
   return model;
 }
 
-Model load_for_inference(const std::string& path, const std::string& adapter, Precision precision,
-                         const std::string& step) {
-  ModelOptions options{.path = path, .adapter = adapter, .dtype = dtype_of(precision)};
+Model load_for_inference(const InferenceOptions& wanted) {
+  const std::string& path = wanted.path;
+  ModelOptions options{
+      .path = path, .adapter = wanted.adapter, .dtype = dtype_of(wanted.dtype, wanted.device)};
   options.units.gradients = false;
+  options.units.device = wanted.device;
   const std::optional<Json> saved_config = run_config_of(path);
   if (!saved_config) return load_model(options);
   const auto saved =
-      checkpoint::open_latest(checkpoint::local_file_system(), step_folder(path, step));
+      checkpoint::open_latest(checkpoint::local_file_system(), step_folder(path, wanted.step));
   const auto config = config_from_json<RunConfig>(saved->manifest().config, saved->folder());
   options.path = config.model.path;
   options.config_path = config.model.config;
   options.tokenizer = config.model.tokenizer;
   if (options.adapter.empty()) options.adapter = config.model.adapter;
   if (config.recipe == Recipe::lora && options.adapter.empty()) options.lora = &config.lora;
-  if (precision == Precision::automatic) options.dtype = trained_dtype(*saved);
+  if (wanted.dtype == Precision::automatic) options.dtype = trained_dtype(*saved);
   Model model = load_model(options);
   read_values(model, *saved);
   return model;
@@ -231,8 +236,28 @@ std::optional<Json> run_config_of(const std::string& path) {
   return checkpoint::open_latest(checkpoint::local_file_system(), path)->manifest().config;
 }
 
-DType dtype_of(Precision precision) {
-  if (precision == Precision::automatic) return cpu_has_native_bf16() ? DType::bf16 : DType::f32;
+Device device_of(DeviceChoice choice, int local_rank) {
+  const int gpus = device_memory::count();
+  if (choice == DeviceChoice::cpu || (choice == DeviceChoice::automatic && gpus == 0)) return {};
+  if (gpus == 0) fail(ErrorKind::unavailable, "train.device=cuda: {}", device_memory::why_none());
+  if (local_rank >= gpus)
+    fail(ErrorKind::unavailable,
+         "local rank {} has no GPU of its own: {} are visible here. Start one rank a GPU, or "
+         "train.device=cpu",
+         local_rank, gpus);
+  return {DeviceKind::cuda, local_rank};
+}
+
+void fill_through_host(const Tensor& destination, const std::function<void(const Tensor&)>& write) {
+  if (destination.device().is_cpu()) return write(destination);
+  const Tensor host = Tensor::empty(destination.shape(), destination.dtype());
+  write(host);
+  destination.copy_from(host);
+}
+
+DType dtype_of(Precision precision, Device device) {
+  if (precision == Precision::automatic)
+    return !device.is_cpu() || cpu_has_native_bf16() ? DType::bf16 : DType::f32;
   return precision == Precision::bf16 ? DType::bf16 : DType::f32;
 }
 

@@ -22,6 +22,7 @@ struct Model {
   std::unique_ptr<checkpoint::WeightSource> weights;  // of the base; null: it started at random
   std::optional<checkpoint::PeftConfig> peft;         // adapters that it carries
   models::DecoderConfig config;
+  Device device;  // of its parameters and its work
   std::unique_ptr<models::Decoder> decoder;
   std::unique_ptr<parallel::Units> units;
 
@@ -50,13 +51,25 @@ Model load_model(const ModelOptions& options);
 // A model to evaluate, generate with or export, from whatever the path is: a model folder, a .gguf,
 // a run folder or one of its checkpoints (its trained values over its base). No gradients. `step`:
 // "" or "last", "best", or a number; of run folders only.
-Model load_for_inference(const std::string& path, const std::string& adapter, Precision precision,
-                         const std::string& step = "");
+struct InferenceOptions {
+  std::string path;
+  std::string adapter;  // PEFT folder; empty: none
+  Precision dtype = Precision::automatic;
+  Device device;
+  std::string step;
+};
+Model load_for_inference(const InferenceOptions& options);
 // The resolved config of the run that `path` is a part of; nullopt for plain model files.
 std::optional<Json> run_config_of(const std::string& path);
 
-// bf16 where the processor multiplies it natively, else f32.
-DType dtype_of(Precision precision);
+// automatic: bf16 where the device multiplies it natively, else f32.
+DType dtype_of(Precision precision, Device device = {});
+// automatic: the GPU of this local rank, where the build has GPU code and there is one, else the
+// CPU. cuda without one throws unavailable and says what is missing.
+Device device_of(DeviceChoice choice, int local_rank = 0);
+
+// Calls write(host tensor) and brings what it wrote to `destination`, wherever that is.
+void fill_through_host(const Tensor& destination, const std::function<void(const Tensor&)>& write);
 
 // Fingerprint of the base's weights (32 hex digits): its names, shapes and bytes.
 std::string weights_hash(const checkpoint::WeightSource& weights);

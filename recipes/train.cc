@@ -13,8 +13,8 @@
 namespace weft::recipes {
 namespace {
 
-ModelOptions model_options(const RunConfig& config, const parallel::Mesh& mesh) {
-  const DType dtype = dtype_of(config.train.dtype);
+ModelOptions model_options(const RunConfig& config, const parallel::Mesh& mesh, Device device) {
+  const DType dtype = dtype_of(config.train.dtype, device);
   // One micro-batch a step rounds its sum once; more of them are added in f32.
   const int64_t ranks = mesh.data().size();
   const bool one_micro_batch = config.train.global_batch <= config.train.micro_batch * ranks;
@@ -29,8 +29,20 @@ ModelOptions model_options(const RunConfig& config, const parallel::Mesh& mesh) 
                        .seed = static_cast<uint64_t>(config.train.seed)};
   if (config.recipe == Recipe::lora && config.model.adapter.empty()) options.lora = &config.lora;
   options.units.f32_gradients = f32_gradients;
+  options.units.device = device;
   options.data = mesh.group(nn::Axis::data);
   return options;
+}
+
+// Ranks on GPUs reduce over NCCL, which is not there yet.
+Device choose_device(const RunConfig& config, const parallel::Communicator& world) {
+  const bool alone = world.size() == 1;
+  if (!alone && config.train.device == DeviceChoice::cuda)
+    fail(ErrorKind::unavailable,
+         "train.device=cuda with {} ranks: only one rank can train on a GPU so far; use "
+         "train.device=cpu, or one rank",
+         world.size());
+  return alone ? device_of(config.train.device) : Device{};
 }
 
 void check_sequence(const RunConfig& config, const Model& model) {
@@ -75,15 +87,16 @@ void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Comm
                                     .context = static_cast<int>(config.parallel.context),
                                     .tensor = static_cast<int>(config.parallel.tensor)});
   checkpoint::RunFolder folder(*world, checkpoint::local_file_system(), config.output_dir);
-  Model model = load_model(model_options(config, mesh));
+  const Device device = choose_device(config, *world);
+  Model model = load_model(model_options(config, mesh, device));
   check_sequence(config, model);
   const data::Datasets datasets = data::open_datasets(config.data, *model.description.tokenizer,
                                                       model.description.tokenizer_config,
                                                       {.vocab_size = model.config.vocab_size});
   const int64_t trainable = model.trainable_parameters(), total = model.total_parameters();
-  log::info("{} on {} ranks in {}: trains {} of {} parameters ({:.2f} %)",
-            enum_name(config.recipe, kRecipeNames), world->size(),
-            name_of(dtype_of(config.train.dtype)), thousands(trainable), thousands(total),
+  log::info("{} on {} ranks ({}) in {}: trains {} of {} parameters ({:.2f} %)",
+            enum_name(config.recipe, kRecipeNames), world->size(), device.is_cpu() ? "cpu" : "cuda",
+            name_of(dtype_of(config.train.dtype, device)), thousands(trainable), thousands(total),
             100.0 * static_cast<double>(trainable) / static_cast<double>(total));
   telemetry::Telemetry telemetry(config.log, config.output_dir, world->rank() == 0);
   Trainer trainer({.config = config,

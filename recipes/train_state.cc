@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "recipes/model.h"
+
 namespace weft::recipes {
 
 Json TrainState::to_json() const {
@@ -41,14 +43,16 @@ std::vector<checkpoint::Piece> pieces_of(const std::vector<nn::StatePiece>& stat
                                 .name = s.segment.name,
                                 .shape = s.segment.shape,
                                 .begin = s.segment.begin,
-                                .value = s.data});
+                                .value = s.data.to({})});
   return pieces;
 }
 
 void read_pieces(const checkpoint::NativeCheckpoint& saved,
                  const std::vector<nn::StatePiece>& states) {
   for (const nn::StatePiece& s : states)
-    saved.read_range(s.part, s.segment.name, s.segment.shape, s.segment.begin, s.data);
+    fill_through_host(s.data, [&](const Tensor& host) {
+      saved.read_range(s.part, s.segment.name, s.segment.shape, s.segment.begin, host);
+    });
 }
 
 }  // namespace weft::recipes

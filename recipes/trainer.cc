@@ -136,7 +136,7 @@ nn::HeadLoss Trainer::forward_backward(const data::StepData& data) {
   nn::HeadLoss total;
   for (size_t i = 0; i < data.micro_batches.size(); ++i) {
     if (data.micro_batches[i].tokens() == 0) continue;
-    nn::Step step = make_step(data.micro_batches[i], nn::Mode::train, *model.decoder);
+    nn::Step step = make_step(data.micro_batches[i], nn::Mode::train, model);
     step.loss_scale = 1.0f / static_cast<float>(std::max<int64_t>(data.trained_tokens, 1));
     step.seed = static_cast<uint64_t>(parts_.config.train.seed);
     step.number = static_cast<uint64_t>(data.step);

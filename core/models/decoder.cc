@@ -172,7 +172,7 @@ std::vector<nn::Projection*> Decoder::projections() {
 }
 
 void Decoder::prepare(nn::Step& step) const {
-  step.rope_table = ops::rope_table(step.positions, inv_freq_);
+  step.rope_table = ops::rope_table(step.positions, inv_freq_.to(step.positions.device()));
 }
 
 nn::HeadLoss Decoder::train(const nn::Step& step, Recompute recompute, const UnitHooks& hooks,

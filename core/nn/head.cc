@@ -20,20 +20,35 @@ int64_t rows_at_once(int64_t rows, int64_t vocab_size) {
   return (rows + chunks - 1) / chunks;
 }
 
-void add_chunk(const ops::TokenLoss& loss, const ops::LogitsStats& stats, const Tensor& labels,
-               HeadLoss& total) {
-  for (int64_t i = 0; i < labels.numel(); ++i) {
-    total.sum += loss.loss.data<float>()[i];
-    total.correct += stats.argmax.data<int32_t>()[i] == labels.data<int32_t>()[i];
+// What is known of a chunk's tokens; read once all chunks have been given to the device.
+struct ChunkResult {
+  Tensor loss;    // [C] f32
+  Tensor argmax;  // [C] i32
+};
+
+HeadLoss read_results(const std::vector<ChunkResult>& chunks, const Tensor& labels,
+                      std::vector<ScoredToken>* scored_tokens) {
+  HeadLoss total;
+  const int32_t* label = labels.data<int32_t>();
+  for (const ChunkResult& chunk : chunks) {
+    const Tensor losses = chunk.loss.to({}), argmax = chunk.argmax.to({});
+    for (int64_t i = 0; i < losses.numel(); ++i, ++label) {
+      const ScoredToken token{losses.data<float>()[i], argmax.data<int32_t>()[i] == *label};
+      total.sum += token.loss;
+      total.correct += token.correct;
+      if (scored_tokens) scored_tokens->push_back(token);
+    }
+    total.tokens += losses.numel();
   }
-  total.tokens += labels.numel();
+  return total;
 }
 
 }  // namespace
 
 struct Head::Scored {
-  Tensor rows;    // [N] i32
-  Tensor labels;  // [N] i32
+  Tensor rows;         // [N] i32
+  Tensor host_labels;  // [N] i32
+  Tensor labels;       // the same where x is
   Tensor x_ND;
 };
 
@@ -43,11 +58,12 @@ Head::Scored Head::gather(const Tensor& x, const Step& step) const {
   for (int64_t t = 0; t < step.labels.numel(); ++t)
     if (labels[t] != ops::kIgnoredLabel) rows.push_back(static_cast<int32_t>(t));
   const int64_t n = static_cast<int64_t>(rows.size());
-  Scored scored{Tensor::empty({n}, DType::i32), Tensor::empty({n}, DType::i32), x};
+  Tensor host_rows = Tensor::empty({n}, DType::i32), host_labels = Tensor::empty({n}, DType::i32);
   for (int64_t i = 0; i < n; ++i) {
-    scored.rows.data<int32_t>()[i] = rows[i];
-    scored.labels.data<int32_t>()[i] = labels[rows[i]];
+    host_rows.data<int32_t>()[i] = rows[i];
+    host_labels.data<int32_t>()[i] = labels[rows[i]];
   }
+  Scored scored{host_rows.to(x.device()), host_labels, host_labels.to(x.device()), x};
   if (n != x.dim(0)) scored.x_ND = ops::embedding(x, scored.rows);
   return scored;
 }
@@ -59,7 +75,7 @@ HeadLoss Head::train(const Tensor& x, const Step& step, Tensor& dx) const {
   const Tensor dnorm = Tensor::empty(norm.y.shape(), x.dtype(), x.device());
   const int64_t chunk = rows_at_once(n, vocab);
   Tensor buffer = Tensor::empty({chunk, vocab}, DType::f32, x.device(), MemoryTag::workspace);
-  HeadLoss total;
+  std::vector<ChunkResult> results;
   for (int64_t begin = 0; begin < n; begin += chunk) {
     const int64_t end = std::min(n, begin + chunk);
     const Tensor y = norm.y.rows(begin, end), labels = scored.labels.rows(begin, end);
@@ -67,7 +83,7 @@ HeadLoss Head::train(const Tensor& x, const Step& step, Tensor& dx) const {
     ops::matmul(y, ops::transposed(weight_->value), logits);
     const ops::LogitsStats stats = ops::logits_stats(logits, labels);
     const ops::TokenLoss loss = ops::token_loss(stats, labels);
-    add_chunk(loss, stats, labels, total);
+    results.push_back({loss.loss, stats.argmax});
     ops::dlogits_in_place(logits, labels, loss.lse, step.loss_scale);
     const Tensor dlogits =
         x.dtype() == DType::f32 ? logits : ops::cast(logits, x.dtype(), MemoryTag::workspace);
@@ -88,7 +104,7 @@ HeadLoss Head::train(const Tensor& x, const Step& step, Tensor& dx) const {
     dx = Tensor::zeros(x.shape(), x.dtype(), x.device());
     ops::embedding_backward(dscored, scored.rows, dx);  // rows are distinct: a scatter
   }
-  return total;
+  return read_results(results, scored.host_labels, nullptr);
 }
 
 HeadLoss Head::evaluate(const Tensor& x, const Step& step,
@@ -96,7 +112,7 @@ HeadLoss Head::evaluate(const Tensor& x, const Step& step,
   const Scored scored = gather(x, step);
   const int64_t n = scored.labels.numel(), vocab = weight_->shape[0];
   const Tensor y = ops::rms_norm(scored.x_ND, norm_->value, norm_eps_).y;
-  HeadLoss total;
+  std::vector<ChunkResult> results;
   const int64_t chunk = rows_at_once(n, vocab);
   for (int64_t begin = 0; begin < n; begin += chunk) {
     const int64_t end = std::min(n, begin + chunk);
@@ -106,19 +122,17 @@ HeadLoss Head::evaluate(const Tensor& x, const Step& step,
     ops::matmul(y.rows(begin, end), ops::transposed(weight_->value), logits);
     const ops::LogitsStats stats = ops::logits_stats(logits, labels);
     const ops::TokenLoss loss = ops::token_loss(stats, labels);
-    add_chunk(loss, stats, labels, total);
-    for (int64_t i = 0; scored_tokens && i < labels.numel(); ++i)
-      scored_tokens->push_back({loss.loss.data<float>()[i],
-                                stats.argmax.data<int32_t>()[i] == labels.data<int32_t>()[i]});
+    results.push_back({loss.loss, stats.argmax});
   }
-  return total;
+  return read_results(results, scored.host_labels, scored_tokens);
 }
 
 Tensor Head::logits(const Tensor& x, const std::vector<int32_t>& rows) const {
   const int64_t n = static_cast<int64_t>(rows.size());
   Tensor indices = Tensor::empty({n}, DType::i32);
   std::copy(rows.begin(), rows.end(), indices.data<int32_t>());
-  const Tensor y = ops::rms_norm(ops::embedding(x, indices), norm_->value, norm_eps_).y;
+  const Tensor last = ops::embedding(x, indices.to(x.device()));
+  const Tensor y = ops::rms_norm(last, norm_->value, norm_eps_).y;
   Tensor logits = Tensor::empty({n, weight_->shape[0]}, DType::f32, x.device());
   ops::matmul(y, ops::transposed(weight_->value), logits);
   return logits;

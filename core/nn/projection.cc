@@ -53,10 +53,11 @@ Tensor adapted_row_norms(const ProjectionMember& member) {
   const Adapter& adapter = *member.adapter;
   const int64_t rows = member.weight->shape[0], cols = member.weight->shape[1];
   constexpr int64_t kRowsAtOnce = 1024;
-  Tensor norms = Tensor::empty({rows}, DType::f32);
+  const Device device = member.weight->value.device();
+  Tensor norms = Tensor::empty({rows}, DType::f32, device);
   for (int64_t begin = 0; begin < rows; begin += kRowsAtOnce) {
     const int64_t end = std::min(rows, begin + kRowsAtOnce);
-    Tensor sum = Tensor::empty({end - begin, cols}, DType::f32, {}, MemoryTag::workspace);
+    Tensor sum = Tensor::empty({end - begin, cols}, DType::f32, device, MemoryTag::workspace);
     ops::matmul(adapter.b->value.rows(begin, end), adapter.a->value, sum, {.alpha = adapter.scale});
     ops::axpy(1, member.weight->value.rows(begin, end), sum);
     norms.rows(begin, end).copy_from(ops::row_norms(sum));
@@ -235,7 +236,7 @@ Tensor Projection::dora_backward(const Tensor& dy, Tape& tape) const {
       const Tensor before = tape.pop();
       const ParameterPtr& magnitude = m->adapter->magnitude;
       if (magnitude->wants_grad()) {
-        Tensor dot = Tensor::zeros({m->out_features()}, DType::f32);
+        Tensor dot = Tensor::zeros({m->out_features()}, DType::f32, dy.device());
         ops::column_dot(ops::columns(dy, begin, end), before, dot);
         ops::axpy(1, ops::divide(dot, norms), magnitude->grad);
       }

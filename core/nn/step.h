@@ -22,10 +22,10 @@ struct KvCache {
 // T tokens of several documents, one after the other; documents do not see each other.
 struct Step {
   Mode mode = Mode::train;
-  Tensor ids;        // [T] i32
-  Tensor positions;  // [T] i32, from 0 in each document
-  Tensor
-      labels;  // [T] i32: the token that follows, or ops::kIgnoredLabel; undefined when generating
+  Tensor ids;         // [T] i32; like the other tensors where the model is
+  Tensor positions;   // [T] i32, from 0 in each document
+  Tensor labels;      // [T] i32, on the host: the token that follows, or ops::kIgnoredLabel;
+                      // undefined when generating
   Tensor sample_ids;  // [T] i64: the record that a token came from (dropout's key)
   std::vector<ops::AttentionDocument> documents;
   Tensor rope_table;  // [T, head_dim], filled by the model (Decoder::prepare)
