@@ -271,8 +271,8 @@ void Trainer::save() {
   for (nn::StatePiece& piece : optimizer_.states()) states.push_back(std::move(piece));
   Json layout;
   layout.set("data", parts_.world.size());
-  checkpoint::Retention retention{.keep = static_cast<int>(parts_.config.checkpoint.keep),
-                                  .pinned = {}};
+  const int64_t keep = parts_.config.checkpoint.keep;
+  checkpoint::Retention retention{.keep = keep > 0 ? keep : INT64_MAX, .pinned = {}};
   if (parts_.config.checkpoint.keep_best && state_.best_step >= 0)
     retention.pinned.push_back(state_.best_step);
   parts_.folder.save(pieces_of(states),

@@ -55,6 +55,11 @@ def a_stopped_run_goes_on_bit_for_bit():
     assert t.metrics("once") == t.metrics("half")
 
 
+def every_checkpoint_stays_where_keep_is_0():
+    t.train("kept", "checkpoint.every_steps=4", "checkpoint.keep=0")
+    assert len(list((t.dir / "kept").glob("step_*"))) == 5
+
+
 def a_checkpoint_loads_on_another_number_of_ranks():
     t.train("moved", "checkpoint.every_steps=10", ranks=2)
     (t.dir / "moved" / "step_000020").rename(t.dir / "moved" / "step_000020.away")
@@ -75,5 +80,5 @@ def a_finished_run_says_so():
 
 tiny.run([the_loss_falls, the_same_run_twice_has_the_same_bits, what_is_recomputed_changes_no_bit,
           losses_of_twenty_steps_do_not_depend_on_the_number_of_ranks, two_ranks_twice_have_the_same_bits,
-          micro_batches_change_only_rounding, a_stopped_run_goes_on_bit_for_bit,
+          micro_batches_change_only_rounding, a_stopped_run_goes_on_bit_for_bit, every_checkpoint_stays_where_keep_is_0,
           a_checkpoint_loads_on_another_number_of_ranks, bf16_follows_fp32, a_finished_run_says_so])
