@@ -58,7 +58,10 @@ Trainer::Trainer(TrainerParts parts)
 }
 
 bool Trainer::resume() {
-  if (parts_.config.checkpoint.resume == checkpoint::Resume::never) return false;
+  if (parts_.config.checkpoint.resume == checkpoint::Resume::never) {
+    parts_.folder.require_no_checkpoint();
+    return false;
+  }
   const auto step = parts_.folder.resume([this](const checkpoint::NativeCheckpoint& saved) {
     const auto before = config_from_json<RunConfig>(saved.manifest().config, saved.folder());
     check_resume(config_differences(before, parts_.config), saved.folder());
