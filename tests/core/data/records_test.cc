@@ -82,6 +82,15 @@ TEST_F(RecordsTest, ConversationsOfShareGptHaveRolesAndContents) {
   EXPECT_EQ(r[0].messages.as_array()[1].at("content").as_string(), "b");
 }
 
+TEST_F(RecordsTest, SeveralLabelsAreOneAnswer) {
+  const auto r = read(R"({"text": "clause", "label": ["Parties", "Term"]})");
+  EXPECT_EQ(r[0].completion, "Parties, Term");
+  EXPECT_TRUE(r[0].labelled);
+  EXPECT_THAT(complaint(R"({"text": "t", "label": []})"), HasSubstr("field 'label' must be text"));
+  EXPECT_THAT(complaint(R"({"text": "t", "label": ["a", 1]})"),
+              HasSubstr("a label in 'label' must be text, is 1"));
+}
+
 TEST_F(RecordsTest, PromptTemplateIsFilledFromAnyField) {
   RecordConfig config;
   config.text_field = "description";
