@@ -119,18 +119,24 @@ void Trainer::run() {
     const bool last = finished();
     if (last || result.stop || result.save_due || (every > 0 && state_.step % every == 0)) save();
     if (result.stop && !last) {
-      parts_.model.units->gather_all();  // nothing under way, and nobody left waiting
-      parts_.world.barrier("stop");
+      finish_publishing();
       fail(ErrorKind::try_again,
            "stopped at step {} of {} as asked; the checkpoint is committed: the same command goes "
            "on",
            state_.step, total_steps_);
     }
   }
+  finish_publishing();
   if (out_of_time())
     log::info("train.max_time is over after {} of {} steps", state_.step, total_steps_);
   else if (state_.step < total_steps_)
     log::info("stopped early: no better held-out loss since step {}", state_.best_step);
+}
+
+// At the end of a run nothing may be under way, nor a rank left waiting for what another sends.
+void Trainer::finish_publishing() {
+  parts_.model.units->gather_all();
+  parts_.world.barrier("end of training");
 }
 
 nn::HeadLoss Trainer::forward_backward(const data::StepData& data) {
