@@ -13,7 +13,6 @@
 #include "checkpoint/rope_scaling.h"
 #include "core/base/error.h"
 #include "tests/support/model_bytes.h"
-#include "tests/support/small_models.h"
 #include "tests/support/test_data.h"
 
 namespace weft::checkpoint {

@@ -137,14 +137,14 @@ TEST_P(DecoderGradient, OfTwoMicroBatchesIsThatOfBothAtOnce) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, DecoderGradient,
-                         testing::Values(Case{"llama"}, Case{"mistral"}, Case{"qwen2"},
-                                         Case{"qwen3"}, Case{"llama", true},
+                         testing::Values(Case{"llama3"}, Case{"mistral"}, Case{"qwen2"},
+                                         Case{"qwen3"}, Case{"llama3", true},
                                          Case{"qwen2", true, false, 0.3},
                                          Case{"qwen3", true, true}),
                          testing::PrintToStringParamName());
 
 TEST(Decoder, ADocumentDoesNotSeeAnother) {
-  test::TinyModel model = make({"llama"});
+  test::TinyModel model = make({"llama3"});
   nn::WeightGrads queue;
   nn::Step step = test::tiny_step(*model.decoder, {6, 5}, queue);
   step.mode = nn::Mode::evaluate;
