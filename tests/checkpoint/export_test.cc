@@ -8,6 +8,7 @@
 #include "checkpoint/export_gguf.h"
 #include "checkpoint/safetensors.h"
 #include "core/base/error.h"
+#include "tests/support/errors.h"
 #include "tests/support/model_bytes.h"
 #include "tests/support/test_data.h"
 #include "tests/support/tiny_model.h"
