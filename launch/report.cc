@@ -21,12 +21,16 @@ void print(const Failure& failure, const Process& process) {
 }
 
 // Before the ranks can talk, most errors (a typo in the config) happen to all of them alike. Rank 0
-// speaks at once and mpirun then stops the others; whoever is still there after a while failed
-// alone.
+// speaks at once and mpirun then stops the others, which may take it several seconds; whoever is
+// still there after kPatience failed alone.
+constexpr std::chrono::seconds kPatience{20};
+
 bool someone_else_spoke(const Process& process) {
   using namespace std::chrono_literals;
   if (process.rank == 0) return false;
-  for (int i = 0; i < 20 && !stop_requested(); ++i) std::this_thread::sleep_for(100ms);
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  while (std::chrono::steady_clock::now() < until && !stop_requested())
+    std::this_thread::sleep_for(50ms);
   return stop_requested();
 }
 
