@@ -152,12 +152,12 @@ SaveOutcome save_checkpoint(parallel::Communicator& comm, FileSystem& files,
 void prune_checkpoints(FileSystem& files, const std::string& root, int64_t committed,
                        const Retention& retention) {
   try {
-    int kept = 0;
+    int64_t kept = 0;
     for (int64_t step : checkpoint_steps(files, root)) {
       if (step > committed) continue;
       const auto& pinned = retention.pinned;
       if (std::find(pinned.begin(), pinned.end(), step) != pinned.end()) continue;
-      if (++kept <= std::max(retention.keep, 1)) continue;
+      if (++kept <= std::max<int64_t>(retention.keep, 1)) continue;
       const Paths paths(root, step);
       files.rename(paths.folder, paths.temporary);
       files.sync_folder(root);  // the name is gone before the content is

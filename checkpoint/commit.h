@@ -27,7 +27,7 @@ struct SaveInfo {
 };
 
 struct Retention {
-  int keep = 2;                 // newest checkpoints kept; at least 1
+  int64_t keep = 2;             // newest checkpoints kept; at least 1
   std::vector<int64_t> pinned;  // steps that are never pruned (the best by evaluation)
 };
 

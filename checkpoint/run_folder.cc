@@ -166,6 +166,18 @@ void RunFolder::require_free_space(int64_t bytes) {
   });
 }
 
+void RunFolder::require_no_checkpoint() {
+  decide_on_rank_0(*comm_, [&] {
+    const std::vector<int64_t> steps = checkpoint_steps(*files_, path_);
+    if (!steps.empty())
+      fail(ErrorKind::usage,
+           "[run folder] {} has checkpoints up to step {}, and checkpoint.resume is never: set it "
+           "to auto, or choose another output_dir",
+           path_, steps.front());
+    return std::string();
+  });
+}
+
 std::optional<int64_t> RunFolder::resume(const std::function<void(const NativeCheckpoint&)>& load) {
   const std::vector<int64_t> steps = steps_from(decide_on_rank_0(*comm_, [&] {
     const std::vector<int64_t> found = checkpoint_steps(*files_, path_);

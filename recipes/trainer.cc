@@ -58,7 +58,10 @@ Trainer::Trainer(TrainerParts parts)
 }
 
 bool Trainer::resume() {
-  if (parts_.config.checkpoint.resume == checkpoint::Resume::never) return false;
+  if (parts_.config.checkpoint.resume == checkpoint::Resume::never) {
+    parts_.folder.require_no_checkpoint();
+    return false;
+  }
   const auto step = parts_.folder.resume([this](const checkpoint::NativeCheckpoint& saved) {
     const auto before = config_from_json<RunConfig>(saved.manifest().config, saved.folder());
     check_resume(config_differences(before, parts_.config), saved.folder());
@@ -116,18 +119,24 @@ void Trainer::run() {
     const bool last = finished();
     if (last || result.stop || result.save_due || (every > 0 && state_.step % every == 0)) save();
     if (result.stop && !last) {
-      parts_.model.units->gather_all();  // nothing under way, and nobody left waiting
-      parts_.world.barrier("stop");
+      finish_publishing();
       fail(ErrorKind::try_again,
            "stopped at step {} of {} as asked; the checkpoint is committed: the same command goes "
            "on",
            state_.step, total_steps_);
     }
   }
+  finish_publishing();
   if (out_of_time())
     log::info("train.max_time is over after {} of {} steps", state_.step, total_steps_);
   else if (state_.step < total_steps_)
     log::info("stopped early: no better held-out loss since step {}", state_.best_step);
+}
+
+// At the end of a run nothing may be under way, nor a rank left waiting for what another sends.
+void Trainer::finish_publishing() {
+  parts_.model.units->gather_all();
+  parts_.world.barrier("end of training");
 }
 
 nn::HeadLoss Trainer::forward_backward(const data::StepData& data) {
@@ -271,8 +280,8 @@ void Trainer::save() {
   for (nn::StatePiece& piece : optimizer_.states()) states.push_back(std::move(piece));
   Json layout;
   layout.set("data", parts_.world.size());
-  checkpoint::Retention retention{.keep = static_cast<int>(parts_.config.checkpoint.keep),
-                                  .pinned = {}};
+  const int64_t keep = parts_.config.checkpoint.keep;
+  checkpoint::Retention retention{.keep = keep > 0 ? keep : INT64_MAX, .pinned = {}};
   if (parts_.config.checkpoint.keep_best && state_.best_step >= 0)
     retention.pinned.push_back(state_.best_step);
   parts_.folder.save(pieces_of(states),

@@ -54,6 +54,7 @@ class Trainer {
   };
   bool resume();
   StepResult step(const data::StepData& data);
+  void finish_publishing();
   nn::HeadLoss forward_backward(const data::StepData& data);
   StepResult agree_and_update(const nn::HeadLoss& loss, const data::StepData& data);
   void count(const StepResult& result, const data::StepData& data);

@@ -2,7 +2,9 @@
 # Installs what tests need, builds, and runs the tests.
 #
 #   tests/run.sh                     the quick ones (at most 25 minutes on 2 cores from nothing)
-#   tests/run.sh --all               also the slow ones and those that compare with PyTorch
+#   tests/run.sh --all               also the slow ones and those that compare with PyTorch (fetches
+#                                    it, or takes the Python of WEFT_PYTHON) and run SmolLM2
+#                                    (fetches it, or takes the .gguf of WEFT_SMOLLM2)
 #   tests/run.sh --preset asan       in another build (cpu, cuda, asan, tsan)
 #   tests/run.sh --filter REGEX      only tests whose name matches
 #   tests/run.sh --no-install        use what is there
@@ -16,7 +18,7 @@ while [ $# -gt 0 ]; do
     --no-install) install=0 ;;
     --preset) preset=${2:?--preset needs a name}; shift ;;
     --filter) filter=${2:?--filter needs a regular expression}; shift ;;
-    -h|--help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h|--help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "tests/run.sh: unknown option '$1' (see --help)" >&2; exit 64 ;;
   esac
   shift
@@ -38,21 +40,27 @@ cmake --preset "$preset" >"/tmp/weft-configure-$$.log" 2>&1 ||
 rm -f "/tmp/weft-configure-$$.log"
 cmake --build "$folder" -j "$jobs"
 
-if [ $all = 1 ]; then
+if [ $all = 1 ] && [ -z "${WEFT_PYTHON:-}" ]; then
   say "PyTorch and its friends, into $folder/venv"
-  if [ ! -e "$folder/venv/complete" ]; then
+  if [ ! "$folder/venv/complete" -nt tests/requirements.txt ]; then
     python3 -m venv "$folder/venv"
     "$folder/venv/bin/pip" install -q --upgrade pip
     "$folder/venv/bin/pip" install -q -r tests/requirements.txt
     touch "$folder/venv/complete"
   fi
+  export WEFT_PYTHON=$PWD/$folder/venv/bin/python
+fi
+if [ $all = 1 ] && [ -z "${WEFT_SMOLLM2:-}" ]; then
+  say "SmolLM2, into models"
+  launch/fetch_smollm2.sh
+  export WEFT_SMOLLM2=$PWD/models/SmolLM2-135M-Instruct.Q4_1.gguf
 fi
 
 # mpirun as root and with more ranks than cores, as containers and small machines need it; time to
 # commit a checkpoint when it is told to end.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_odls_base_sigkill_timeout=5
-export WEFT_PYTHON=$PWD/$folder/venv/bin/python
+export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0
 
 say "tests"
 labels=(-LE 'slow|torch')

@@ -26,6 +26,12 @@ foreach(script ${scripts})
 endforeach()
 include(parallel/mpi/tests.cmake)
 
-# What scripts in tests/interop compare with: logits and gradients as safetensors.
-add_executable(dump_gradients interop/dump_gradients.cc)
-target_link_libraries(dump_gradients PRIVATE weft_engine)
+# What the scripts in tests/interop compare with; every .cc file there is one program.
+file(GLOB drivers CONFIGURE_DEPENDS interop/*.cc)
+foreach(source ${drivers})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source})
+  target_link_libraries(${name} PRIVATE weft_engine)
+endforeach()
+target_sources(write_checkpoints PRIVATE checkpoint/sample_run.cc)
+target_link_libraries(write_checkpoints PRIVATE GTest::gtest)

@@ -73,7 +73,9 @@ class Writer {
     const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
     H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
     H5Pset_fclose_degree(access, H5F_CLOSE_STRONG);
-    Handle file(H5Fcreate(temporary_.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose);
+    const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+    H5Pset_obj_track_times(creation, 0);
+    Handle file(H5Fcreate(temporary_.c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose);
     if (file < 0) fail_io("written", path_);
     return file;
   }

@@ -102,10 +102,20 @@ Json messages_of(const Json& record, const RecordConfig& config, const std::stri
   return messages;
 }
 
-// Classes may be numbers.
+// Classes may be numbers; a record may have several of them.
 std::string label_of(const Json& record, const std::string& field, const std::string& where) {
   const Json* value = record.find(field);
-  return value && value->is_int() ? value->dump() : text_field(record, field, where);
+  if (value && value->is_int()) return value->dump();
+  if (!value || !value->is_array() || value->as_array().empty())
+    return text_field(record, field, where);
+  std::string labels;
+  for (const Json& label : value->as_array()) {
+    if (!label.is_string())
+      fail(ErrorKind::bad_data, "{}: a label in '{}' must be text, is {}", where, field,
+           label.dump().substr(0, 40));
+    labels += (labels.empty() ? "" : ", ") + label.as_string();
+  }
+  return labels;
 }
 
 Record record_of(const Json& json, const RecordConfig& config, const std::string& where) {

@@ -29,68 +29,62 @@ constexpr std::array<Family, 4> kFamilies = {{
 }};
 
 // Keys that say nothing about what a causal model computes.
-const std::set<std::string_view>& harmless_keys() {
-  static const std::set<std::string_view> keys = {"architectures",
-                                                  "model_type",
-                                                  "torch_dtype",
-                                                  "dtype",
-                                                  "transformers_version",
-                                                  "use_cache",
-                                                  "bos_token_id",
-                                                  "eos_token_id",
-                                                  "pad_token_id",
-                                                  "unk_token_id",
-                                                  "sep_token_id",
-                                                  "_name_or_path",
-                                                  "is_llama_config",
-                                                  "transformers.js_config",
-                                                  "_attn_implementation",
-                                                  "_attn_implementation_autoset",
-                                                  "attn_implementation",
-                                                  "max_length",
-                                                  "min_length",
-                                                  "do_sample",
-                                                  "temperature",
-                                                  "top_k",
-                                                  "top_p",
-                                                  "typical_p",
-                                                  "num_beams",
-                                                  "num_beam_groups",
-                                                  "diversity_penalty",
-                                                  "repetition_penalty",
-                                                  "length_penalty",
-                                                  "no_repeat_ngram_size",
-                                                  "encoder_no_repeat_ngram_size",
-                                                  "num_return_sequences",
-                                                  "chunk_size_feed_forward",
-                                                  "return_dict",
-                                                  "output_attentions",
-                                                  "output_hidden_states",
-                                                  "id2label",
-                                                  "label2id",
-                                                  "problem_type",
-                                                  "early_stopping",
-                                                  "use_bfloat16",
-                                                  "torchscript",
-                                                  "prefix",
-                                                  "task_specific_params",
-                                                  "finetuning_task",
-                                                  "tokenizer_class",
-                                                  "begin_suppress_tokens",
-                                                  "suppress_tokens",
-                                                  "remove_invalid_values",
-                                                  "exponential_decay_length_penalty",
-                                                  "forced_bos_token_id",
-                                                  "forced_eos_token_id",
-                                                  "decoder_start_token_id",
-                                                  "max_window_layers",
-                                                  "layer_types",
-                                                  "use_sliding_window",
-                                                  "unsloth_version",
-                                                  "unsloth_fixed",
-                                                  "language",
-                                                  "license"};
-  return keys;
+constexpr std::string_view kAboutTheFiles[] = {"architectures",
+                                               "model_type",
+                                               "torch_dtype",
+                                               "dtype",
+                                               "transformers_version",
+                                               "bos_token_id",
+                                               "eos_token_id",
+                                               "pad_token_id",
+                                               "unk_token_id",
+                                               "sep_token_id",
+                                               "tokenizer_class",
+                                               "_name_or_path",
+                                               "is_llama_config",
+                                               "transformers.js_config",
+                                               "unsloth_version",
+                                               "unsloth_fixed",
+                                               "language",
+                                               "license"};
+constexpr std::string_view kAboutGeneration[] = {"max_length",
+                                                 "min_length",
+                                                 "do_sample",
+                                                 "temperature",
+                                                 "top_k",
+                                                 "top_p",
+                                                 "typical_p",
+                                                 "num_beams",
+                                                 "num_beam_groups",
+                                                 "diversity_penalty",
+                                                 "repetition_penalty",
+                                                 "length_penalty",
+                                                 "no_repeat_ngram_size",
+                                                 "encoder_no_repeat_ngram_size",
+                                                 "num_return_sequences",
+                                                 "early_stopping",
+                                                 "exponential_decay_length_penalty",
+                                                 "remove_invalid_values",
+                                                 "begin_suppress_tokens",
+                                                 "suppress_tokens",
+                                                 "forced_bos_token_id",
+                                                 "forced_eos_token_id",
+                                                 "decoder_start_token_id",
+                                                 "prefix",
+                                                 "use_cache"};
+constexpr std::string_view kAboutTransformers[] = {
+    "_attn_implementation", "_attn_implementation_autoset", "attn_implementation",
+    "chunk_size_feed_forward", "return_dict", "output_attentions", "output_hidden_states",
+    "use_bfloat16", "torchscript", "id2label", "label2id", "problem_type", "task_specific_params",
+    "finetuning_task",
+    // Which layers have the sliding window: no sequence is longer than it.
+    "max_window_layers", "layer_types", "use_sliding_window"};
+
+bool is_harmless(std::string_view key) {
+  const auto in = [&](const auto& keys) {
+    return std::count(std::begin(keys), std::end(keys), key);
+  };
+  return in(kAboutTheFiles) || in(kAboutGeneration) || in(kAboutTransformers);
 }
 
 class Reader {
@@ -135,7 +129,7 @@ class Reader {
   // What nobody read must be empty or known to be harmless.
   void refuse_unread() const {
     for (const auto& [key, value] : config_.as_object()) {
-      if (used_.count(key) || harmless_keys().count(key)) continue;
+      if (used_.count(key) || is_harmless(key)) continue;
       const bool empty = value.is_null() || (value.is_bool() && !value.as_bool()) ||
                          (value.is_number() && value.as_double() == 0) ||
                          (value.is_string() && value.as_string().empty()) ||

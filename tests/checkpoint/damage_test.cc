@@ -7,6 +7,7 @@
 #include "parallel/thread_communicator.h"
 #include "tests/checkpoint/lying_file_system.h"
 #include "tests/checkpoint/sample_run.h"
+#include "tests/support/errors.h"
 
 namespace weft::checkpoint {
 namespace {
@@ -15,6 +16,7 @@ using test::LyingFileSystem;
 using test::save_sample;
 using test::small_tensors;
 using ::testing::HasSubstr;
+using weft::test::error_of;
 
 const std::string kNewest = "/run/step_000002/";
 
@@ -152,15 +154,12 @@ TEST_F(Damage, OfAllCheckpointsStopsTheRunInsteadOfStartingAgain) {
     files_.bytes_of(std::string(step) + "rank_00000.h5")[0] ^= 1;
   parallel::run_ranks(2, [&](parallel::Communicator& comm) {
     RunFolder folder(comm, files_, "/run");
-    try {
+    const auto resume = [&] {
       folder.resume([&](const NativeCheckpoint& checkpoint) {
         test::expect_sample(checkpoint, small_tensors(), comm.rank(), 2);
       });
-      ADD_FAILURE() << "resumed";
-    } catch (const Error& error) {
-      EXPECT_EQ(error.kind(), ErrorKind::bad_data);
-      EXPECT_THAT(error.what(), HasSubstr("none of them is whole"));
-    }
+    };
+    EXPECT_THAT(error_of(ErrorKind::bad_data, resume), HasSubstr("none of them is whole"));
   });
 }
 
@@ -189,13 +188,9 @@ TEST(Manifest, FromAnotherVersionIsRefusedAndNotTakenForDamage) {
   std::string text = manifest.to_text();
   text.replace(text.find("\"version\": 1"), 12, "\"version\": 2");
   files.bytes_of("/run/step_000001/manifest.json") = test::resealed(text);
-  try {
-    NativeCheckpoint(files, "/run/step_000001");
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::unavailable);
-    EXPECT_THAT(error.what(), HasSubstr("format version 2"));
-  }
+  EXPECT_THAT(
+      error_of(ErrorKind::unavailable, [&] { NativeCheckpoint(files, "/run/step_000001"); }),
+      HasSubstr("format version 2"));
 }
 
 TEST(Manifest, ThatIsSealedButInconsistentIsRefused) {

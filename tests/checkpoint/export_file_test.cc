@@ -10,9 +10,10 @@
 #include "checkpoint/export_gguf.h"
 #include "checkpoint/export_hf.h"
 #include "core/base/error.h"
+#include "tests/support/errors.h"
 #include "tests/support/model_bytes.h"
-#include "tests/support/small_models.h"
 #include "tests/support/test_data.h"
+#include "tests/support/tiny_model.h"
 
 namespace weft::checkpoint {
 namespace {
@@ -79,12 +80,12 @@ TEST(ExportFile, AFullDiskLeavesTheOldFileAndNothingElse) {
 
 TEST(ExportFile, ExportsOnAFullDiskLeaveNothing) {
   const TempDir dir;
-  const test::SmallModel model = test::small_model("llama");
+  const test::TinyFiles model = test::tiny_files("llama");
   {
     const FullDisk full(30'000);
-    error_of(ErrorKind::io, [&] { export_hf(dir.file("hf"), model.description, *model.weights); });
+    error_of(ErrorKind::io, [&] { export_hf(dir.file("hf"), model.description, model.weights()); });
     error_of(ErrorKind::io,
-             [&] { export_gguf(dir.file("m.gguf"), model.description, *model.weights); });
+             [&] { export_gguf(dir.file("m.gguf"), model.description, model.weights()); });
   }
   EXPECT_TRUE(names_in(dir.path()).empty());
 }
@@ -98,10 +99,10 @@ TEST(ExportFile, AnUnwritablePlaceIsAnIoError) {
 
 TEST(ExportFolder, ReplacesAnOlderExportAtOnce) {
   const TempDir dir;
-  const test::SmallModel model = test::small_model("llama");
+  const test::TinyFiles model = test::tiny_files("llama");
   const HfExportOptions in_shards{DType::f32, 50'000};
-  export_hf(dir.file("hf"), model.description, *model.weights, in_shards);
-  export_hf(dir.file("hf/"), model.description, *model.weights);
+  export_hf(dir.file("hf"), model.description, model.weights(), in_shards);
+  export_hf(dir.file("hf/"), model.description, model.weights());
   EXPECT_EQ(names_in(dir.file("hf")),
             (std::vector<std::string>{"config.json", "model.safetensors"}));
   EXPECT_EQ(names_in(dir.path()), std::vector<std::string>{"hf"});

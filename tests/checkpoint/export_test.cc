@@ -8,17 +8,18 @@
 #include "checkpoint/export_gguf.h"
 #include "checkpoint/safetensors.h"
 #include "core/base/error.h"
+#include "tests/support/errors.h"
 #include "tests/support/model_bytes.h"
-#include "tests/support/small_models.h"
 #include "tests/support/test_data.h"
+#include "tests/support/tiny_model.h"
 
 namespace weft::checkpoint {
 namespace {
 
 using test::error_of;
-using test::small_model;
-using test::SmallModel;
 using test::TempDir;
+using test::tiny_files;
+using test::TinyFiles;
 using testing::HasSubstr;
 
 // The largest distance between two sources' values, over all weights of `a`.
@@ -36,24 +37,24 @@ float distance(const WeightSource& a, const WeightSource& b) {
 class Export : public testing::TestWithParam<const char*> {
  protected:
   TempDir dir_;
-  const SmallModel model_ = small_model(GetParam());
+  const TinyFiles model_ = tiny_files(GetParam());
 };
 
 TEST_P(Export, FolderGivesBackTheSameWeightsAndConfig) {
-  export_hf(dir_.file("hf"), model_.description, *model_.weights, {DType::f32});
+  export_hf(dir_.file("hf"), model_.description, model_.weights(), {DType::f32});
   const ModelFiles files = open_model(dir_.file("hf"));
-  check_shapes(*files.weights, model_.expected);
-  EXPECT_EQ(distance(*model_.weights, *files.weights), 0);
+  check_shapes(*files.weights, model_.expected());
+  EXPECT_EQ(distance(model_.weights(), *files.weights), 0);
   for (const auto& [key, value] : model_.description.config.as_object())
     EXPECT_EQ(files.description.config.at(key).dump(), value.dump()) << key;
   EXPECT_EQ(files.description.config.at("torch_dtype"), Json("float32"));
 }
 
 TEST_P(Export, F32GgufGivesBackTheSameWeightsAndConfig) {
-  export_gguf(dir_.file("m.gguf"), model_.description, *model_.weights, {GgmlType::f32, "tiny"});
+  export_gguf(dir_.file("m.gguf"), model_.description, model_.weights(), {GgmlType::f32, "tiny"});
   const ModelFiles files = open_model(dir_.file("m.gguf"));
-  check_shapes(*files.weights, model_.expected);
-  EXPECT_EQ(distance(*model_.weights, *files.weights), 0);
+  check_shapes(*files.weights, model_.expected());
+  EXPECT_EQ(distance(model_.weights(), *files.weights), 0);
   const Json& config = files.description.config;
   for (const char* key :
        {"hidden_size", "intermediate_size", "num_hidden_layers", "head_dim", "num_attention_heads",
@@ -72,10 +73,10 @@ TEST_P(Export, F32GgufGivesBackTheSameWeightsAndConfig) {
 TEST_P(Export, SmallerGgufTypesStayWithinTheirRounding) {
   for (const auto& [type, bound] :
        {std::pair{"f16", 2e-4f}, std::pair{"bf16", 1.1e-3f}, std::pair{"q8_0", 1.2e-3f}}) {
-    export_gguf(dir_.file("m.gguf"), model_.description, *model_.weights,
+    export_gguf(dir_.file("m.gguf"), model_.description, model_.weights(),
                 {gguf_export_type(type), ""});
     const ModelFiles files = open_model(dir_.file("m.gguf"));
-    const float found = distance(*model_.weights, *files.weights);
+    const float found = distance(model_.weights(), *files.weights);
     EXPECT_GT(found, 0) << type;
     EXPECT_LT(found, bound) << type;
     EXPECT_EQ(files.weights->info("model.norm.weight").stored_as, "F32");
@@ -88,12 +89,12 @@ INSTANTIATE_TEST_SUITE_P(Families, Export,
 
 TEST(ExportHf, ShardsAboveTheLimit) {
   const TempDir dir;
-  const SmallModel model = small_model("llama");
-  export_hf(dir.file("hf"), model.description, *model.weights, {DType::bf16, 60'000});
+  const TinyFiles model = tiny_files("llama");
+  export_hf(dir.file("hf"), model.description, model.weights(), {DType::bf16, 60'000});
   EXPECT_FALSE(std::filesystem::exists(dir.file("hf/model.safetensors")));
   const Json index = Json::parse_file(dir.file("hf/model.safetensors.index.json"));
   int64_t total = 0;
-  for (const auto& [name, shape] : model.expected) total += shape.numel() * 2;
+  for (const auto& [name, tensor] : model.tensors) total += tensor.numel() * 2;
   EXPECT_EQ(index.at("metadata").at("total_size").as_int(), total);
   int shards = 0;
   for (const auto& entry : std::filesystem::directory_iterator(dir.file("hf"))) {
@@ -106,14 +107,14 @@ TEST(ExportHf, ShardsAboveTheLimit) {
   }
   EXPECT_GT(shards, 2);
   const ModelFiles files = open_model(dir.file("hf"));
-  check_shapes(*files.weights, model.expected);
-  EXPECT_LT(distance(*model.weights, *files.weights), 1.1e-3f);
+  check_shapes(*files.weights, model.expected());
+  EXPECT_LT(distance(model.weights(), *files.weights), 1.1e-3f);
 }
 
 TEST(ExportHf, DataStartsAlignedAndIsWhatTheFormatAsks) {
   const TempDir dir;
-  const SmallModel model = small_model("qwen2");
-  export_hf(dir.file("hf"), model.description, *model.weights);
+  const TinyFiles model = tiny_files("qwen2");
+  export_hf(dir.file("hf"), model.description, model.weights());
   const SafetensorsFile file(dir.file("hf/model.safetensors"));
   EXPECT_EQ(file.entries().front().begin % 8, 0u);
   for (const auto& entry : file.entries()) EXPECT_NE(entry.name, "lm_head.weight");
@@ -121,15 +122,11 @@ TEST(ExportHf, DataStartsAlignedAndIsWhatTheFormatAsks) {
 
 TEST(ExportHf, ATiedHeadIsLeftOut) {
   const TempDir dir;
-  const SmallModel tied = small_model("qwen2");
-  std::vector<std::pair<std::string, Tensor>> tensors;
-  for (const auto& [name, shape] : tied.expected)
-    tensors.emplace_back(name, tied.weights->read_all(name, DType::f32));
-  tensors.emplace_back("lm_head.weight", tensors[0].second);
-  const MemoryWeights weights(std::move(tensors));
-  export_hf(dir.file("hf"), tied.description, weights);
+  TinyFiles tied = tiny_files("qwen2");
+  tied.tensors.emplace_back("lm_head.weight", tied.tensors[0].second);
+  export_hf(dir.file("hf"), tied.description, tied.weights());
   EXPECT_FALSE(open_model(dir.file("hf")).weights->contains("lm_head.weight"));
-  export_gguf(dir.file("m.gguf"), tied.description, weights);
+  export_gguf(dir.file("m.gguf"), tied.description, tied.weights());
   EXPECT_FALSE(open_model(dir.file("m.gguf")).weights->contains("lm_head.weight"));
 }
 
@@ -152,10 +149,10 @@ TEST(ExportHf, ConfigSaysRotaryScalingInBothForms) {
 TEST(ExportGguf, RefusesWhatTheFormatCannotSay) {
   const TempDir dir;
   const auto refuses = [&](const char* key, Json value) {
-    SmallModel model = small_model("llama");
+    TinyFiles model = tiny_files("llama");
     model.description.config.set(key, std::move(value));
     return error_of(ErrorKind::bad_data,
-                    [&] { export_gguf(dir.file("m.gguf"), model.description, *model.weights); });
+                    [&] { export_gguf(dir.file("m.gguf"), model.description, model.weights()); });
   };
   EXPECT_THAT(refuses("model_type", "gemma2"), HasSubstr("gemma2"));
   EXPECT_THAT(refuses("rope_scaling", Json::parse(R"({"rope_type":"yarn","factor":2})", "x")),
@@ -170,16 +167,15 @@ TEST(ExportGguf, RefusesWhatTheFormatCannotSay) {
 
 TEST(ExportF16, NamesTheWeightThatDoesNotFit) {
   const TempDir dir;
-  const SmallModel model = small_model("llama");
-  std::vector<std::pair<std::string, Tensor>> tensors;
-  for (const auto& [name, shape] : model.expected)
-    tensors.emplace_back(name, model.weights->read_all(name, DType::f32));
-  tensors[2].second.data<float>()[5] = 70000;
-  const MemoryWeights weights(std::move(tensors));
+  const TinyFiles model = tiny_files("llama");
+  const std::string name = "model.layers.0.self_attn.q_proj.weight";
+  for (const auto& [key, tensor] : model.tensors)
+    if (key == name) tensor.data<float>()[5] = 70000;
+  const MemoryWeights weights = model.weights();
   EXPECT_THAT(
       error_of(ErrorKind::bad_data,
                [&] { export_hf(dir.file("hf"), model.description, weights, {DType::f16}); }),
-      HasSubstr("layers.0.self_attn.q_proj"));
+      HasSubstr(name));
   for (GgmlType type : {GgmlType::f16, GgmlType::bf16, GgmlType::f32, GgmlType::q8_0}) {
     const auto run = [&] {
       export_gguf(dir.file("m.gguf"), model.description, weights, {type, ""});
@@ -187,21 +183,16 @@ TEST(ExportF16, NamesTheWeightThatDoesNotFit) {
     if (type != GgmlType::f16)
       EXPECT_NO_THROW(run());
     else
-      EXPECT_THAT(error_of(ErrorKind::bad_data, run), HasSubstr("layers.0.self_attn.q_proj"));
+      EXPECT_THAT(error_of(ErrorKind::bad_data, run), HasSubstr(name));
   }
 }
 
 TEST(ExportGguf, RowsThatAreNotWholeBlocksFallBackToF16) {
   const TempDir dir;
-  SmallModel model = small_model("llama");
-  std::vector<std::pair<std::string, Tensor>> tensors;
-  for (const auto& [name, shape] : model.expected) {
-    if (name.find("down_proj") != std::string::npos)
-      tensors.emplace_back(name, Tensor::zeros({64, 90}, DType::f32));
-    else
-      tensors.emplace_back(name, model.weights->read_all(name, DType::f32));
-  }
-  export_gguf(dir.file("m.gguf"), model.description, MemoryWeights(std::move(tensors)));
+  TinyFiles model = tiny_files("llama");
+  for (auto& [name, tensor] : model.tensors)
+    if (name.ends_with("down_proj.weight")) tensor = Tensor::zeros({64, 90}, DType::f32);
+  export_gguf(dir.file("m.gguf"), model.description, model.weights());
   const GgufFile file(dir.file("m.gguf"));
   EXPECT_EQ(file.find("blk.0.ffn_down.weight")->ggml_type, 1u);
   EXPECT_EQ(file.find("blk.0.ffn_up.weight")->ggml_type, 8u);

@@ -6,6 +6,7 @@
 #include "checkpoint/gguf_names.h"
 #include "checkpoint/gguf_weights.h"
 #include "core/base/error.h"
+#include "tests/support/errors.h"
 #include "tests/support/model_bytes.h"
 #include "tests/support/test_data.h"
 

@@ -5,15 +5,13 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <random>
 
 #include "checkpoint/export_gguf.h"
 #include "checkpoint/export_hf.h"
-#include "checkpoint/peft.h"
 #include "checkpoint/rope_scaling.h"
 #include "core/base/error.h"
+#include "tests/support/errors.h"
 #include "tests/support/model_bytes.h"
-#include "tests/support/small_models.h"
 #include "tests/support/test_data.h"
 
 namespace weft::checkpoint {
@@ -198,68 +196,6 @@ TEST(OpenModelSmolLm2, IsReadFromItsGguf) {
   EXPECT_EQ(files.weights->weights().size(), 272u);
   EXPECT_EQ(files.description.tokenizer_config.eos_token, "<|im_end|>");
   EXPECT_THAT(files.description.tokenizer_config.chat_template, HasSubstr("im_start"));
-}
-
-// For tests/interop/formats_interop.py and for looking at by hand: WEFT_INTEROP_MODEL is exported
-// below WEFT_INTEROP_OUT in every format.
-class SlowInteropExports : public testing::Test {
- protected:
-  void SetUp() override {
-    const char* model = std::getenv("WEFT_INTEROP_MODEL");
-    const char* out = std::getenv("WEFT_INTEROP_OUT");
-    if (!model || !out) GTEST_SKIP() << "set WEFT_INTEROP_MODEL (a model) and WEFT_INTEROP_OUT";
-    files_ = open_model(model);
-    out_ = out;
-  }
-  ModelFiles files_;
-  std::string out_;
-};
-
-TEST_F(SlowInteropExports, OfTheModel) {
-  export_hf(out_ + "/hf", files_.description, *files_.weights, {DType::f32});
-  int64_t largest = 300'000;
-  for (const WeightInfo& info : files_.weights->weights())
-    largest = std::max(largest, info.shape.numel() * 2);
-  export_hf(out_ + "/hf-sharded", files_.description, *files_.weights, {DType::bf16, largest});
-  for (const char* type : {"f32", "f16", "bf16", "q8_0"})
-    export_gguf(out_ + "/model-" + type + ".gguf", files_.description, *files_.weights,
-                {gguf_export_type(type), ""});
-}
-
-TEST_F(SlowInteropExports, OfAnAdapterAndItsMergedModel) {
-  PeftConfig config;
-  config.rank = 3;
-  config.alpha = 6;
-  config.use_rslora = true;
-  config.targets = {"q_proj", "down_proj"};
-  config.rank_pattern = {{"down_proj", 5}};
-  config.alpha_pattern = {{"layers.1.self_attn.q_proj", 4.5}};
-  std::mt19937 random(3);
-  std::normal_distribution<float> normal(0, 0.2f);
-  std::vector<std::pair<std::string, Tensor>> merged, adapter;
-  for (const WeightInfo& info : files_.weights->weights()) {
-    Tensor weight = files_.weights->read_all(info.name, DType::f32);
-    const std::string module = info.name.substr(0, info.name.rfind('.'));
-    if (module.find("q_proj") != std::string::npos ||
-        module.find("down_proj") != std::string::npos) {
-      const int64_t rank = config.rank_of(module), rows = weight.dim(0), columns = weight.dim(1);
-      Tensor a = Tensor::empty({rank, columns}, DType::f32);
-      Tensor b = Tensor::empty({rows, rank}, DType::f32);
-      for (const Tensor& tensor : {a, b})
-        for (int64_t i = 0; i < tensor.numel(); ++i) tensor.data<float>()[i] = normal(random);
-      const auto scale = static_cast<float>(config.scale_of(module));
-      for (int64_t i = 0; i < rows * columns; ++i)
-        for (int64_t r = 0; r < rank; ++r)
-          weight.data<float>()[i] += scale * b.data<float>()[i / columns * rank + r] *
-                                     a.data<float>()[r * columns + i % columns];
-      adapter.emplace_back(module + ".lora_A.weight", std::move(a));
-      adapter.emplace_back(module + ".lora_B.weight", std::move(b));
-    }
-    merged.emplace_back(info.name, std::move(weight));
-  }
-  export_peft(out_ + "/adapted/adapter", config, MemoryWeights(std::move(adapter)), DType::f32);
-  export_hf(out_ + "/adapted/hf", files_.description, MemoryWeights(std::move(merged)),
-            {DType::f32});
 }
 
 }  // namespace

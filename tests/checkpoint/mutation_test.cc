@@ -12,8 +12,8 @@
 #include "checkpoint/safetensors.h"
 #include "core/base/error.h"
 #include "tests/support/model_bytes.h"
-#include "tests/support/small_models.h"
 #include "tests/support/test_data.h"
+#include "tests/support/tiny_model.h"
 
 namespace weft::checkpoint {
 namespace {
@@ -93,7 +93,7 @@ TEST(Mutation, SafetensorsThrowOrLoad) {
 TEST(Mutation, GgufThrowsOrLoads) {
   const test::TempDir dir;
   const std::string path = dir.file("model.gguf");
-  test::SmallModel model = test::small_model("llama");
+  test::TinyFiles model = test::tiny_files("llama");
   model.description.config.set("hidden_size", 32);
   model.description.config.set("num_attention_heads", 2);
   export_gguf(path, model.description, MemoryWeights(few_tensors()));
@@ -105,7 +105,7 @@ TEST(Mutation, GgufThrowsOrLoads) {
 
 TEST(Mutation, IndexAndConfigsThrowOrLoad) {
   const test::TempDir dir;
-  const test::SmallModel model = test::small_model("llama3");
+  const test::TinyFiles model = test::tiny_files("llama3");
   export_hf(dir.file("hf"), model.description, MemoryWeights(few_tensors()), {DType::f32, 1000});
   for (const char* name : {"model.safetensors.index.json", "config.json"}) {
     const std::string path = dir.file("hf") + "/" + name;

@@ -9,6 +9,7 @@
 #include "parallel/thread_communicator.h"
 #include "tests/checkpoint/lying_file_system.h"
 #include "tests/checkpoint/sample_run.h"
+#include "tests/support/errors.h"
 #include "tests/support/test_data.h"
 
 namespace weft::checkpoint {
@@ -20,15 +21,7 @@ using test::sample_info;
 using test::sample_tensors;
 using test::save_sample;
 using ::testing::HasSubstr;
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using weft::test::error_of;
 
 // A checkpoint of `size` ranks in memory.
 std::unique_ptr<LyingFileSystem> saved(int size) {
@@ -143,12 +136,15 @@ TEST(NativeCheckpoint, AskingForAnotherModelNamesWhatDiffers) {
   const auto files = saved(1);
   const NativeCheckpoint checkpoint(*files, "/run/step_000007");
   const Tensor out = Tensor::empty({67}, DType::f32);
-  EXPECT_THAT(error_of([&] { checkpoint.read_range("value", "lost", Shape{67}, 0, out); }),
+  EXPECT_THAT(error_of(ErrorKind::bad_data,
+                       [&] { checkpoint.read_range("value", "lost", Shape{67}, 0, out); }),
               HasSubstr("has no value of 'lost'"));
   EXPECT_THAT(
-      error_of([&] { checkpoint.read_range("value", "model.norm.weight", Shape{68}, 0, out); }),
+      error_of(ErrorKind::bad_data,
+               [&] { checkpoint.read_range("value", "model.norm.weight", Shape{68}, 0, out); }),
       HasSubstr("is f32 [67], but this run needs f32 [68]"));
-  EXPECT_THAT(error_of([&] { checkpoint.read_range("m", "model.norm.weight", Shape{67}, 0, out); }),
+  EXPECT_THAT(error_of(ErrorKind::bad_data,
+                       [&] { checkpoint.read_range("m", "model.norm.weight", Shape{67}, 0, out); }),
               HasSubstr("is f64 [67], but this run needs f32 [67]"));
 }
 
@@ -173,15 +169,18 @@ TEST(NativeCheckpoint, HolesAndOverlapsAreNeverCommitted) {
       save_checkpoint(comm, files, "/run", pieces, sample_info(1));
     });
   };
-  EXPECT_THAT(error_of([&] { save(4); }), HasSubstr("two pieces of value/w overlap"));
-  EXPECT_THAT(error_of([&] {
-                parallel::run_ranks(1, [&](parallel::Communicator& comm) {
-                  std::vector<Piece> pieces;
-                  append(pieces, {"value", "w", Shape{10}, 0, Tensor::zeros({5}, DType::f32)});
-                  save_checkpoint(comm, files, "/run", pieces, sample_info(1));
-                });
-              }),
-              HasSubstr("5 elements of value/w are there, of 10"));
+  EXPECT_THAT(error_of(ErrorKind::bad_data, [&] { save(4); }),
+              HasSubstr("two pieces of value/w overlap"));
+  EXPECT_THAT(
+      error_of(ErrorKind::bad_data,
+               [&] {
+                 parallel::run_ranks(1, [&](parallel::Communicator& comm) {
+                   std::vector<Piece> pieces;
+                   append(pieces, {"value", "w", Shape{10}, 0, Tensor::zeros({5}, DType::f32)});
+                   save_checkpoint(comm, files, "/run", pieces, sample_info(1));
+                 });
+               }),
+      HasSubstr("5 elements of value/w are there, of 10"));
   EXPECT_THAT(files.list("/run"), ::testing::IsEmpty());
   EXPECT_NO_THROW(save(5));
 }

@@ -8,6 +8,7 @@
 
 #include "checkpoint/safetensors.h"
 #include "core/base/error.h"
+#include "tests/support/errors.h"
 #include "tests/support/model_bytes.h"
 #include "tests/support/test_data.h"
 

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/base/error.h"
+#include "tests/support/errors.h"
 #include "tests/support/model_bytes.h"
 #include "tests/support/test_data.h"
 

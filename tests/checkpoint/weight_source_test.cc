@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/base/error.h"
+#include "tests/support/errors.h"
 #include "tests/support/model_bytes.h"
 
 namespace weft::checkpoint {

@@ -7,29 +7,24 @@ llama.cpp multiplies Q8_0 weights by activations that it rounds to 8 bits, so ne
 of the positions, as between its own F16 and Q8_0. What Weft wrote is judged apart from that: the Q8_0 file's weights,
 exported once more as F16, must agree as F16 does.
 """
-import json, os, pathlib, subprocess, sys, tempfile, urllib.request
+import json, pathlib, subprocess, tempfile, urllib.request
 
-GGUF = os.environ.get("WEFT_SMOLLM2")
-try:
-    import xllamacpp
-    from safetensors.torch import load_file
-except ImportError as missing:
-    print("skipped:", missing)
-    sys.exit(77)
+from interop import DATA, PROGRAMS, SMOLLM2 as GGUF, WEFT, skip, skip_without
+
+skip_without("xllamacpp", "safetensors", "torch")
 if not GGUF:
-    print("skipped: set WEFT_SMOLLM2 to SmolLM2's .gguf")
-    sys.exit(77)
+    skip("set WEFT_SMOLLM2 to SmolLM2's .gguf")
+import xllamacpp
+from safetensors.torch import load_file
 
-ROOT = pathlib.Path(os.environ.get("WEFT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
-WEFT = pathlib.Path(os.environ.get("WEFT_BINARY", ROOT / "build" / "weft"))
-DUMP = WEFT.parent / "tests" / "dump_gradients"
+DUMP = PROGRAMS / "dump_gradients"
 TEMPORARY = tempfile.TemporaryDirectory(prefix="weft-llama-cpp-")
 TEMP = pathlib.Path(TEMPORARY.name)
 # Smallest part of the positions at which llama.cpp's top token is ours. BF16: llama.cpp rounds activations to
 # bf16 too, so near ties fall the other way more often than with F16.
 BOUNDS = {"f16": 0.99, "bf16": 0.97, "q8_0": 0.95}
 Q8_0_BOUND = 0.97  # of the file in Weft, on the first records of GSM8K's test part: whole problems with answers
-GSM8K = pathlib.Path(os.environ.get("WEFT_TEST_DATA", ROOT / ".." / "shared" / "data")) / "sft" / "gsm8k_test.jsonl"
+GSM8K = DATA / "sft" / "gsm8k_test.jsonl"
 
 TEXTS = [
     "The lighthouse keeper climbed the stairs every evening at dusk, carrying a lamp and a small tin of oil. From the "

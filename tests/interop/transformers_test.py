@@ -5,15 +5,16 @@ Logits, loss and every parameter's gradient of a few documents; greedy ids. Smol
 `weft export --format hf`, so the export is checked too. Also: a trained LoRA run's merged folder in transformers and
 its adapter in PEFT give the same logits.
 """
-import json, os, pathlib, subprocess, sys, tempfile
+import json, pathlib, subprocess, sys, tempfile
+
+from interop import DATA, PROGRAMS, ROOT, SMOLLM2, WEFT, skip_without
+
+skip_without("torch", "transformers", "peft", "safetensors")
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-ROOT = pathlib.Path(os.environ.get("WEFT_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
-WEFT = pathlib.Path(os.environ.get("WEFT_BINARY", ROOT / "build" / "weft"))
-DUMP = WEFT.parent / "tests" / "dump_gradients"
-DATA = pathlib.Path(os.environ.get("WEFT_TEST_DATA", ROOT.parent / "shared" / "data"))
+DUMP = PROGRAMS / "dump_gradients"
 TEMPORARY = tempfile.TemporaryDirectory(prefix="weft-interop-")
 TEMP = pathlib.Path(TEMPORARY.name)
 torch.set_num_threads(2)
@@ -64,11 +65,10 @@ def stories():
 
 
 def smollm2():
-    gguf = os.environ["WEFT_SMOLLM2"]
-    weft("export", gguf, "--format", "hf", "--out", TEMP / "smollm2")
+    weft("export", SMOLLM2, "--format", "hf", "--out", TEMP / "smollm2")
     text = "The capital of France is Paris. Attention is all you need, and a good night's sleep."
-    ids = json.loads(weft("tokenize", gguf, input=json.dumps({"text": text}) + "\n"))
-    compare("SmolLM2-135M", gguf, TEMP / "smollm2" / "hf", [ids, ids[:7], ids[3:12]])
+    ids = json.loads(weft("tokenize", SMOLLM2, input=json.dumps({"text": text}) + "\n"))
+    compare("SmolLM2-135M", SMOLLM2, TEMP / "smollm2" / "hf", [ids, ids[:7], ids[3:12]])
 
 
 def trained_exports():
@@ -98,15 +98,12 @@ def trained_exports():
         assert relative(ours, a[0]) <= 1e-4, relative(ours, a[0])
 
 
-ran = 0
 if (DATA / "models" / "stories260K-hf").is_dir():
     stories()
-    ran += 1
 else:
     print("skipped stories260K: no WEFT_TEST_DATA")
-if os.environ.get("WEFT_SMOLLM2"):
+if SMOLLM2:
     smollm2()
-    ran += 1
 else:
     print("skipped SmolLM2: set WEFT_SMOLLM2 to its .gguf")
 trained_exports()

@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "parallel/thread_communicator.h"
+#include "tests/support/errors.h"
 
 namespace weft::parallel {
 namespace {
@@ -13,13 +14,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 std::string refusal(const MeshSizes& wanted, int world) {
-  try {
-    resolve(wanted, world);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::usage);
-    return error.what();
-  }
-  return "accepted";
+  return test::error_of(ErrorKind::usage, [&] { resolve(wanted, world); });
 }
 
 TEST(Mesh, DataTakesWhatIsLeft) {

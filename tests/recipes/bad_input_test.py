@@ -115,6 +115,11 @@ def a_changed_config_on_resume_is_refused_with_both_values():
     train_refused(USAGE, ["train.lr", "0.003", "0.001"], "train.lr=1e-3", "train.max_steps=6", "train.warmup=1", out="base")
 
 
+def a_run_that_may_not_resume_refuses_a_folder_with_checkpoints():
+    train_refused(USAGE, ["base", "step 6", "checkpoint.resume"], "checkpoint.resume=never", ranks=2, out="base")
+    assert (t.dir / "base" / "step_000006").exists()
+
+
 def a_damaged_checkpoint_is_named_and_the_one_before_used():
     shutil.copytree(t.dir / "base", t.dir / "damaged")
     bits = t.bits("damaged", 6)
@@ -163,6 +168,7 @@ def a_loss_that_is_not_finite_is_skipped_and_then_ends_the_run():
 tiny.run([a_config_that_is_wrong_names_the_key, missing_files_are_named, damaged_safetensors_are_refused,
           a_gguf_whose_sizes_wrap_is_refused, shapes_that_do_not_match_the_config_are_listed,
           a_tokenizer_of_another_model_is_refused, bad_records_are_named_by_line, sizes_that_do_not_fit_are_refused,
-          a_changed_config_on_resume_is_refused_with_both_values, a_damaged_checkpoint_is_named_and_the_one_before_used,
+          a_changed_config_on_resume_is_refused_with_both_values,
+          a_run_that_may_not_resume_refuses_a_folder_with_checkpoints, a_damaged_checkpoint_is_named_and_the_one_before_used,
           two_runs_in_one_folder_are_one_too_many, a_file_size_limit_ends_the_save_and_keeps_the_checkpoint_before,
           a_folder_that_cannot_be_written_is_an_io_error, a_loss_that_is_not_finite_is_skipped_and_then_ends_the_run])

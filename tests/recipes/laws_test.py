@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The laws of a run: what must be equal to the bit, and what to rounding (docs/architecture.md)."""
-import pathlib, sys
+import os, pathlib, sys, tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import tiny
@@ -39,6 +39,13 @@ def two_ranks_twice_have_the_same_bits():
     assert t.bits("ranks2") == t.bits("ranks2b")
 
 
+def a_run_ends_with_no_message_under_way():
+    tiny.write_model(t.dir / "wide", vocab_size=4096)  # the last update's values take longer to send than to save
+    for _ in range(5):
+        with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as out:
+            t.train(out, "model.config=wide/config.json", "train.max_steps=6", "checkpoint.every_steps=1", ranks=2)
+
+
 def micro_batches_change_only_rounding():
     t.train("micro", "train.micro_batch=4")
     for one, many in zip(t.metrics("once"), t.metrics("micro")):
@@ -53,6 +60,11 @@ def a_stopped_run_goes_on_bit_for_bit():
     t.train("half", "checkpoint.every_steps=7")
     assert t.bits("once") == t.bits("half")
     assert t.metrics("once") == t.metrics("half")
+
+
+def every_checkpoint_stays_where_keep_is_0():
+    t.train("kept", "checkpoint.every_steps=4", "checkpoint.keep=0")
+    assert len(list((t.dir / "kept").glob("step_*"))) == 5
 
 
 def a_checkpoint_loads_on_another_number_of_ranks():
@@ -75,5 +87,6 @@ def a_finished_run_says_so():
 
 tiny.run([the_loss_falls, the_same_run_twice_has_the_same_bits, what_is_recomputed_changes_no_bit,
           losses_of_twenty_steps_do_not_depend_on_the_number_of_ranks, two_ranks_twice_have_the_same_bits,
-          micro_batches_change_only_rounding, a_stopped_run_goes_on_bit_for_bit,
-          a_checkpoint_loads_on_another_number_of_ranks, bf16_follows_fp32, a_finished_run_says_so])
+          a_run_ends_with_no_message_under_way, micro_batches_change_only_rounding, a_stopped_run_goes_on_bit_for_bit,
+          every_checkpoint_stays_where_keep_is_0, a_checkpoint_loads_on_another_number_of_ranks, bf16_follows_fp32,
+          a_finished_run_says_so])

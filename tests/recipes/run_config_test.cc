@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "core/base/error.h"
+#include "tests/support/errors.h"
 #include "tests/support/test_data.h"
 
 namespace weft::recipes {
@@ -20,13 +21,7 @@ Overrides with(Overrides more) {
 }
 
 std::string error(const Overrides& overrides, ErrorKind kind = ErrorKind::usage) {
-  try {
-    read_config<RunConfig>("", overrides);
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), kind) << e.what();
-    return e.what();
-  }
-  return "no error";
+  return test::error_of(kind, [&] { read_config<RunConfig>("", overrides); });
 }
 
 TEST(RunConfig, ModelAndDataAreEnough) {

@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/json.h"
+#include "tests/support/errors.h"
 #include "tests/support/test_data.h"
 
 namespace weft::recipes {
@@ -21,13 +22,7 @@ std::string tokenize(const std::string& model, const std::string& input, bool de
 }
 
 std::string error(const std::string& model, const std::string& input, bool decode = false) {
-  try {
-    tokenize(model, input, decode);
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), ErrorKind::bad_data) << e.what();
-    return e.what();
-  }
-  return "no error";
+  return test::error_of(ErrorKind::bad_data, [&] { tokenize(model, input, decode); });
 }
 
 // A byte-level tokenizer of two characters and one special token.

@@ -1,15 +1,11 @@
 // Model files made byte by byte, so that tests can break any rule of a format.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <string>
 #include <vector>
-
-#include "core/base/error.h"
 
 namespace weft::test {
 
@@ -80,18 +76,5 @@ struct GgufBytes {
     return out + data;
   }
 };
-
-// The message of the Error that `action` throws, after checking its kind.
-template <class F>
-std::string error_of(ErrorKind kind, F action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), kind) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return "";
-}
 
 }  // namespace weft::test

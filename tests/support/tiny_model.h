@@ -1,11 +1,13 @@
-// Tiny decoders for tests: every family, with all that it has (biases, norms, scaled RoPE, grouped
-// heads).
+// Tiny models for tests: every family, with all that it has (biases, norms, scaled RoPE, grouped
+// heads), as files, as a description and as a decoder.
 #pragma once
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "checkpoint/model_files.h"
 #include "core/base/rng.h"
 #include "core/models/decoder.h"
 #include "core/nn/init.h"
@@ -14,24 +16,59 @@
 
 namespace weft::test {
 
+// config.json of a family: "llama", "llama3" (scaled rotary), "mistral", "qwen2" (tied), "qwen3".
+inline Json tiny_config_json(const std::string& family) {
+  Json config(Json::Object{{"model_type", family == "llama3" ? "llama" : family},
+                           {"hidden_size", 64},
+                           {"intermediate_size", 96},
+                           {"num_hidden_layers", 2},
+                           {"num_attention_heads", 4},
+                           {"num_key_value_heads", 2},
+                           {"head_dim", family == "qwen3" ? 32 : 16},
+                           {"vocab_size", 67},
+                           {"max_position_embeddings", 512},
+                           {"rms_norm_eps", 1e-5},
+                           {"rope_theta", 10000.0},
+                           {"initializer_range", 0.12},
+                           {"tie_word_embeddings", family == "qwen2"}});
+  if (family == "mistral") config.set("sliding_window", 128);
+  if (family == "llama3")
+    config.set("rope_scaling", Json::Object{{"rope_type", "llama3"},
+                                            {"factor", 8.0},
+                                            {"low_freq_factor", 1.0},
+                                            {"high_freq_factor", 4.0},
+                                            {"original_max_position_embeddings", 64}});
+  return config;
+}
+
 inline models::DecoderConfig tiny_config(const std::string& family) {
-  models::DecoderConfig c;
-  c.model_type = family;
-  c.vocab_size = 67;
-  c.hidden_size = 24;
-  c.intermediate_size = 40;
-  c.num_hidden_layers = 2;
-  c.num_attention_heads = 4;
-  c.num_key_value_heads = 2;
-  c.head_dim = family == "qwen3" ? 8 : 6;
-  c.max_position_embeddings = 128;
-  c.initializer_range = 0.2;
-  c.qkv_bias = family == "qwen2";
-  c.qk_norm = family == "qwen3";
-  c.tie_word_embeddings = family == "qwen2";
-  if (family == "llama")
-    c.rope_scaling = models::Llama3RopeScaling{.original_max_position_embeddings = 16};
-  return c;
+  return models::parse_decoder_config(tiny_config_json(family), "tiny-" + family);
+}
+
+// As it is stored: config.json, and tensors of which none has special values.
+struct TinyFiles {
+  checkpoint::ModelDescription description;
+  std::vector<std::pair<std::string, Tensor>> tensors;
+
+  checkpoint::MemoryWeights weights() const { return checkpoint::MemoryWeights(tensors); }
+  std::vector<checkpoint::ExpectedWeight> expected() const {
+    std::vector<checkpoint::ExpectedWeight> out;
+    for (const auto& [name, tensor] : tensors) out.push_back({name, tensor.shape()});
+    return out;
+  }
+};
+
+inline TinyFiles tiny_files(const std::string& family) {
+  TinyFiles files;
+  files.description.where = "tiny-" + family;
+  files.description.config = tiny_config_json(family);
+  for (const nn::ParameterPtr& p : models::Decoder(tiny_config(family), DType::f32).parameters()) {
+    p->value = Tensor::empty(p->shape, DType::f32);
+    p->init = {nn::Init::Kind::normal, 0.05f};
+    nn::initialize(*p, 7);
+    files.tensors.emplace_back(p->name, p->value);
+  }
+  return files;
 }
 
 // A decoder with memory and random values: biases and norms too, so that nothing is at a special

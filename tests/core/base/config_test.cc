@@ -6,6 +6,7 @@
 
 #include "core/base/config_node.h"
 #include "core/base/error.h"
+#include "tests/support/errors.h"
 #include "tests/support/test_data.h"
 
 namespace weft {
@@ -58,16 +59,10 @@ class ConfigFile : public ::testing::Test {
     return read_config<Outer>(path(), overrides);
   }
   std::string error(const std::string& yaml, const std::vector<std::string>& overrides = {}) {
-    try {
-      read(yaml, overrides);
-    } catch (const Error& e) {
-      EXPECT_EQ(e.kind(), ErrorKind::usage) << e.what();
-      std::string message = e.what();
-      const size_t folder = message.find(dir_.path().string());
-      if (folder != std::string::npos) message.erase(folder, dir_.path().string().size() + 1);
-      return message;
-    }
-    return "no error";
+    std::string message = test::error_of(ErrorKind::usage, [&] { read(yaml, overrides); });
+    const size_t folder = message.find(dir_.path().string());
+    if (folder != std::string::npos) message.erase(folder, dir_.path().string().size() + 1);
+    return message;
   }
   std::string path() const { return dir_.file("run.yaml"); }
   test::TempDir dir_;
@@ -206,12 +201,8 @@ TEST_F(ConfigFile, HostileYamlIsRefused) {
 }
 
 TEST(Config, MissingFileIsNoInput) {
-  for (const char* path : {"/nonexistent/run.yaml", "/tmp"}) try {
-      read_config<Outer>(path);
-      ADD_FAILURE() << path;
-    } catch (const Error& e) {
-      EXPECT_EQ(e.kind(), ErrorKind::no_input) << e.what();
-    }
+  for (const char* path : {"/nonexistent/run.yaml", "/tmp"})
+    test::error_of(ErrorKind::no_input, [&] { read_config<Outer>(path); });
 }
 
 TEST_F(ConfigFile, ResolvedConfigReadsBackAsItself) {
@@ -236,14 +227,10 @@ TEST(Config, DifferencesNameKeysAndBothValues) {
   EXPECT_EQ(differences[1].before, "0.001");
   EXPECT_EQ(differences[1].after, "0.5");
   EXPECT_TRUE(differences[2].may_change);
-  try {
-    check_resume(differences, "runs/x/step_000010");
-    FAIL();
-  } catch (const Error& e) {
-    const std::string message = e.what();
-    EXPECT_NE(message.find("inner.learning_rate: 0.001 there, 0.5 now"), std::string::npos);
-    EXPECT_EQ(message.find("ranks"), std::string::npos);
-  }
+  const std::string message =
+      test::error_of(ErrorKind::usage, [&] { check_resume(differences, "runs/x/step_000010"); });
+  EXPECT_NE(message.find("inner.learning_rate: 0.001 there, 0.5 now"), std::string::npos);
+  EXPECT_EQ(message.find("ranks"), std::string::npos);
 }
 
 TEST(Config, AllowedDifferencesResume) {

@@ -1,11 +1,15 @@
 #include "core/base/json.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "core/base/error.h"
+#include "tests/support/errors.h"
 
 namespace weft {
 namespace {
+
+using ::testing::HasSubstr;
 
 TEST(Json, KeepsTheOrderOfKeysAndRoundTrips) {
   const std::string text = R"({"b": 1, "a": [true, null, 1.5, "h\u00e9\n"], "c": {}})";
@@ -14,14 +18,8 @@ TEST(Json, KeepsTheOrderOfKeysAndRoundTrips) {
 }
 
 TEST(Json, NamesThePlaceOfASyntaxError) {
-  try {
-    Json::parse("{\n  \"a\": }", "x.json");
-    FAIL();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), ErrorKind::bad_data);
-    EXPECT_NE(std::string(e.what()).find("x.json: not valid JSON at line 2"), std::string::npos)
-        << e.what();
-  }
+  EXPECT_THAT(test::error_of(ErrorKind::bad_data, [] { Json::parse("{\n  \"a\": }", "x.json"); }),
+              HasSubstr("x.json: not valid JSON at line 2"));
 }
 
 TEST(Json, RefusesDuplicateKeysAndDepth) {

@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "tests/core/data/byte_tokenizer.h"
+#include "tests/support/errors.h"
 #include "tests/support/test_data.h"
 
 namespace weft::data {
@@ -106,14 +107,8 @@ TEST_F(EncodeRecord, WithoutATemplatePromptAndCompletionStandTogetherAndEosEndsT
 
 TEST_F(EncodeRecord, WithoutATemplateAConversationIsAnErrorNamingTheRecord) {
   tokenizer_config_.chat_template.clear();
-  try {
-    encode(chat(kTwoTurns));
-    FAIL();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), ErrorKind::bad_data);
-    EXPECT_THAT(e.what(), HasSubstr("a.jsonl:7"));
-    EXPECT_THAT(e.what(), HasSubstr("data.chat_template"));
-  }
+  EXPECT_THAT(test::error_of(ErrorKind::bad_data, [&] { encode(chat(kTwoTurns)); }),
+              AllOf(HasSubstr("a.jsonl:7"), HasSubstr("data.chat_template")));
 }
 
 TEST_F(EncodeRecord, ATextHasBosAndEosInTrainingAsTheTokenizerSays) {

@@ -13,6 +13,7 @@
 #include "core/data/open_dataset.h"
 #include "core/data/plan.h"
 #include "core/ops/cross_entropy.h"
+#include "tests/support/errors.h"
 
 namespace weft::data {
 namespace {
@@ -229,13 +230,7 @@ TEST(Loader, AStepAheadOfWhatIsPreparedIsReached) {
 
 std::string complaint(const std::shared_ptr<const Dataset>& dataset, const PlanOptions& plan,
                       const LoaderLayout& layout, ErrorKind kind) {
-  try {
-    Loader loader(dataset, plan, layout);
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), kind);
-    return e.what();
-  }
-  return "no error";
+  return test::error_of(kind, [&] { Loader loader(dataset, plan, layout); });
 }
 
 TEST(Loader, RefusesWhatCannotBeTrainedOn) {

@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "tests/core/data/byte_tokenizer.h"
+#include "tests/support/errors.h"
 #include "tests/support/test_data.h"
 
 namespace weft::data {
@@ -22,13 +23,7 @@ class OpenDataset : public ::testing::Test {
     return open_datasets(config_, tokenizer_, tokenizer_config_, {.vocab_size = vocab_size_});
   }
   std::string complaint() {
-    try {
-      open();
-    } catch (const Error& e) {
-      EXPECT_EQ(e.kind(), ErrorKind::bad_data);
-      return e.what();
-    }
-    return "no error";
+    return test::error_of(ErrorKind::bad_data, [&] { open(); });
   }
   void train_on(const std::string& text, const std::string& name = "a.jsonl", double weight = 1) {
     config_.train.push_back({write_file(temp_.file(name), text), weight});

@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "tests/core/data/byte_tokenizer.h"
+#include "tests/support/errors.h"
 #include "tests/support/test_data.h"
 
 namespace weft::data {
@@ -25,13 +26,7 @@ class RecordsTest : public ::testing::Test {
     return records;
   }
   std::string complaint(const std::string& text, const RecordConfig& config = {}) {
-    try {
-      read(text, config);
-    } catch (const Error& e) {
-      EXPECT_EQ(e.kind(), ErrorKind::bad_data);
-      return e.what();
-    }
-    return "no error";
+    return test::error_of(ErrorKind::bad_data, [&] { read(text, config); });
   }
   test::TempDir temp_;
 };
@@ -80,6 +75,15 @@ TEST_F(RecordsTest, ConversationsOfShareGptHaveRolesAndContents) {
       R"({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]})");
   EXPECT_EQ(r[0].messages.as_array()[0].at("role").as_string(), "user");
   EXPECT_EQ(r[0].messages.as_array()[1].at("content").as_string(), "b");
+}
+
+TEST_F(RecordsTest, SeveralLabelsAreOneAnswer) {
+  const auto r = read(R"({"text": "clause", "label": ["Parties", "Term"]})");
+  EXPECT_EQ(r[0].completion, "Parties, Term");
+  EXPECT_TRUE(r[0].labelled);
+  EXPECT_THAT(complaint(R"({"text": "t", "label": []})"), HasSubstr("field 'label' must be text"));
+  EXPECT_THAT(complaint(R"({"text": "t", "label": ["a", 1]})"),
+              HasSubstr("a label in 'label' must be text, is 1"));
 }
 
 TEST_F(RecordsTest, PromptTemplateIsFilledFromAnyField) {
@@ -136,12 +140,9 @@ TEST_F(RecordsTest, EveryBadInputIsNamedByItsLine) {
 }
 
 TEST_F(RecordsTest, AMissingFileIsNoInput) {
-  try {
+  test::error_of(ErrorKind::no_input, [&] {
     read_records(temp_.file("nowhere.jsonl"), {}, [](Record) { return true; });
-    FAIL();
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), ErrorKind::no_input);
-  }
+  });
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/text/spm_merges.h"
+#include "tests/support/errors.h"
 #include "tests/support/test_data.h"
 
 namespace weft::text {
@@ -158,14 +159,8 @@ TEST(GgufTokenizer, WhatIsWrongInTheFileIsAnError) {
                                const std::string& says) {
     GgufTokenizer gguf = small_gpt2();
     breaks(gguf);
-    try {
-      from_gguf(gguf, "x.gguf");
-      FAIL() << says;
-    } catch (const Error& e) {
-      EXPECT_EQ(e.kind(), ErrorKind::bad_data);
-      EXPECT_THAT(e.what(), HasSubstr("x.gguf"));
-      EXPECT_THAT(e.what(), HasSubstr(says));
-    }
+    EXPECT_THAT(test::error_of(ErrorKind::bad_data, [&] { from_gguf(gguf, "x.gguf"); }),
+                AllOf(HasSubstr("x.gguf"), HasSubstr(says)));
   };
   expect_error([](auto& g) { g.pre = "martian"; }, "tokenizer.ggml.pre 'martian' is not supported");
   expect_error([](auto& g) { g.model = "bert"; }, "tokenizer.ggml.model 'bert'");
@@ -183,15 +178,10 @@ TEST(GgufTokenizer, WhatIsWrongInTheFileIsAnError) {
 
 TEST(GgufTokenizer, ATokenizerThatLlamaCppHasNoNameForIsNotExported) {
   for (const char* name :
-       {"metaspace_always", "split_contiguous", "byte_level_prefix", "end_of_word_suffix"}) {
-    try {
-      to_gguf(load(name), {}, 1000);
-      FAIL() << name;
-    } catch (const Error& e) {
-      EXPECT_EQ(e.kind(), ErrorKind::unavailable);
-      EXPECT_THAT(e.what(), HasSubstr("cannot be written into a GGUF"));
-    }
-  }
+       {"metaspace_always", "split_contiguous", "byte_level_prefix", "end_of_word_suffix"})
+    EXPECT_THAT(test::error_of(ErrorKind::unavailable, [&] { to_gguf(load(name), {}, 1000); }),
+                HasSubstr("cannot be written into a GGUF"))
+        << name;
   EXPECT_THROW(to_gguf(load("smollm"), {}, 10), Error);  // fewer rows than ids
 }
 

@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include "tests/core/text/jinja_reference.h"
+#include "tests/support/errors.h"
 #include "tests/support/test_data.h"
 
 namespace weft::text {
@@ -36,12 +37,7 @@ std::string render(const std::string& source, const std::string& variables = "{}
 }
 
 std::string error_of(const std::string& source, const std::string& variables = "{}") {
-  try {
-    return "no error, but: " + render(source, variables);
-  } catch (const Error& e) {
-    EXPECT_EQ(e.kind(), ErrorKind::bad_data);
-    return e.what();
-  }
+  return weft::test::error_of(ErrorKind::bad_data, [&] { render(source, variables); });
 }
 
 // Of processor time: the machine may be busy with other things.

@@ -1,23 +1,18 @@
-#!/usr/bin/env python3
-"""Compares `weft tokenize` with Hugging Face's tokenizers, and with llama.cpp, on many lines of text.
+# labels: slow torch
+"""`weft tokenize`, both ways, against Hugging Face's tokenizers on many lines of text.
 
-usage: tokenizer_parity.py MODEL [--weft build/weft] [--lines 100000] [--text FILE ...] [--llama-cpp] [--decode]
-needs: pip install tokenizers==0.23.3 gguf==0.19.0 (and xllamacpp for --llama-cpp)
+    tokenizer_parity_test.py                       # every fixture; the models and tokenizers of WEFT_TEST_DATA, WEFT_SMOLLM2
+    tokenizer_parity_test.py MODEL [--lines N] [--llama-cpp] [--text FILE ...]
 
 MODEL is a .gguf whose tokenizer is byte-level BPE, or a folder with tokenizer.json. For a .gguf the reference is built
 from the file's vocabulary and merges with the pre-tokenizers of its `pre`. Lines come from --text files (as they are, and
-cut and glued at random) and from a generator of what breaks tokenizers. Exits 1 when any line differs.
+cut and glued at random) and from a generator of what breaks tokenizers. --llama-cpp: how many ids llama.cpp has equal.
 """
-import argparse
-import http.client
-import json
-import os
-import random
-import re
-import subprocess
-import sys
-import unicodedata
+import argparse, http.client, json, os, pathlib, random, re, subprocess, sys, tempfile, unicodedata
 
+from interop import DATA, ROOT, WEFT, real_models, skip_without
+
+skip_without("tokenizers", "gguf", "xllamacpp")
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 QWEN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
@@ -92,9 +87,9 @@ def lines_of(files, count, specials):
     return (out + list(weird_lines(count - len(out), specials, rng)))[:count]
 
 
-def run_weft(command, model, lines, *options):
-    done = subprocess.run([*command.split(), "tokenize", model, *options], input="".join(json.dumps(l) + "\n" for l in lines).encode(), stdout=subprocess.PIPE,
-                          check=True)
+def run_weft(model, lines, *options):
+    done = subprocess.run([WEFT, "tokenize", model, *options], input="".join(json.dumps(l) + "\n" for l in lines).encode(),
+                          stdout=subprocess.PIPE, check=True)
     return [json.loads(line) for line in done.stdout.split(b"\n") if line]
 
 
@@ -119,30 +114,46 @@ def llama_cpp_ids(model, lines):
         yield json.loads(connection.getresponse().read())["tokens"]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model")
-    parser.add_argument("--weft", default="build/weft")
-    parser.add_argument("--lines", type=int, default=100000)
-    parser.add_argument("--text", nargs="*", default=[])
-    parser.add_argument("--llama-cpp", action="store_true", help="compare with llama.cpp too (a .gguf; a tenth of the lines)")
-    parser.add_argument("--decode", action="store_true", help="compare decoding too")
-    args = parser.parse_args()
-
-    tok = reference(args.model)
+def compare(model, count, texts, llama_cpp=False):
+    tok = reference(model)
     specials = [t.content for t in tok.get_added_tokens_decoder().values()] or ["<s>"]
-    lines = lines_of(args.text, args.lines, specials)
+    lines = lines_of(texts, count, specials)
     theirs = [e.ids for e in tok.encode_batch(lines, add_special_tokens=False)]
-    ours = run_weft(args.weft, args.model, [dict(text=line) for line in lines])
-    good = report("ids, Hugging Face tokenizers", lines, ours, theirs)
-    if args.decode:
-        texts = tok.decode_batch(theirs, skip_special_tokens=False)
-        decoded = run_weft(args.weft, args.model, theirs, "--decode")
-        good &= report("decoded texts", lines, [d["text"] for d in decoded], texts)
-    if args.llama_cpp:
+    ours = run_weft(model, [dict(text=line) for line in lines])
+    good = report("ids", lines, ours, theirs)
+    decoded = [line["text"] for line in run_weft(model, theirs, "--decode")]
+    good &= report("decoded texts", lines, decoded, tok.decode_batch(theirs, skip_special_tokens=False))
+    if llama_cpp:
         some = [i for i in range(0, len(lines), 10) if "\x00" not in lines[i]]
         report("ids, llama.cpp (for information)", [lines[i] for i in some], [ours[i] for i in some],
-               list(llama_cpp_ids(args.model, [lines[i] for i in some])))
+               list(llama_cpp_ids(model, [lines[i] for i in some])))
+    return good
+
+
+def every_tokenizer(folder):
+    """(name, model, lines): the fixtures, made whole in `folder`, and what real ones there are."""
+    for path in sorted((ROOT / "tests" / "fixtures" / "tokenizer").glob("*.json")):
+        target = folder / path.stem
+        target.mkdir()
+        (target / "tokenizer.json").write_text(json.dumps(json.loads(path.read_text())["tokenizer"]))
+        yield path.stem, str(target), 500
+    for path in [*sorted(DATA.glob("tokenizers/*")), *real_models()]:
+        yield path.stem, str(path), 20000
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("--lines", type=int, default=100000)
+    parser.add_argument("--text", nargs="*", default=sorted(DATA.glob("text/*.txt")))
+    parser.add_argument("--llama-cpp", action="store_true")
+    args = parser.parse_args()
+    good = True
+    with tempfile.TemporaryDirectory(prefix="weft-interop-") as folder:
+        chosen = [(args.model, args.model, args.lines)] if args.model else every_tokenizer(pathlib.Path(folder))
+        for name, model, count in chosen:
+            print(f"== {name}", flush=True)
+            good &= compare(model, count, args.text, args.llama_cpp)
     sys.exit(0 if good else 1)
 
 

@@ -1,28 +1,25 @@
-#!/usr/bin/env python3
-"""Loads what Weft exported in the programs that it was exported for.
+# labels: slow torch
+"""Loads what Weft exports in the programs that it is exported for: safetensors, gguf-py, llama.cpp, transformers, PEFT.
 
-    formats_interop.py EXPORTS [--base MODEL] [--greedy GOLDEN_JSON]
+    formats_test.py               # a tiny model of each family; stories260K and SmolLM2-135M where they are
+    formats_test.py MODEL ...     # these
 
-EXPORTS holds any of: hf/ and hf-sharded/ (Hugging Face folders of one model), *.gguf of that model,
-adapter/ (a PEFT adapter of --base). --base: what was exported, a folder or a GGUF; the f32 folder hf/
-must hold exactly its weights (leave it out for a merged model). --greedy: {"text": ...}, the
-greedy continuation that every GGUF must begin with.
-
-Needs safetensors, numpy and gguf; xllamacpp, transformers with torch, and peft are used when they
-are there, and named when they are not. Each check prints one line; the exit code is 1 when one
-failed. Tried with safetensors 0.8.0, gguf 0.19.0, numpy 2.4.6, xllamacpp 2026.10.11549,
-transformers 5.23.0, torch 2.15.0, peft 0.21.2.
+Every model is written as f32 folder, bf16 shards and GGUF of each type, and with an adapter of uneven ranks that is
+merged into it (write_exports.cc). Each check prints one line.
 """
-import argparse
-import importlib.util
-import json
-import pathlib
-import sys
+import json, pathlib, subprocess, sys, tempfile
 
+from interop import PROGRAMS, ROOT, real_models, skip_without
+
+skip_without("gguf", "numpy", "safetensors", "torch", "transformers", "peft", "xllamacpp")
 import gguf
 import numpy as np
+import torch
+import xllamacpp
 from gguf import GGMLQuantizationType as Type
+from peft import PeftModel
 from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 FAILED = []
 
@@ -31,13 +28,6 @@ def check(what, good, detail=""):
     print(("ok     " if good else "FAILED ") + what + (f": {detail}" if detail else ""), flush=True)
     if not good:
         FAILED.append(what)
-
-
-def has(module):
-    found = importlib.util.find_spec(module) is not None
-    if not found:
-        print(f"--     {module} is not installed: its checks are left out")
-    return found
 
 
 def bf16_to_f32(bits):
@@ -167,8 +157,6 @@ def check_gguf(path, tensors):
 
 
 def check_llama_cpp(paths, greedy):
-    import xllamacpp
-
     for path in paths:
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
@@ -192,74 +180,66 @@ def check_llama_cpp(paths, greedy):
             check(f"{path.name}: llama.cpp chats", bool(answer.strip()), repr(answer[:70]))
 
 
-def logits_of(model, ids):
-    import torch
-
-    with torch.no_grad():
-        return model(ids).logits.float()
+def load(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def check_transformers(exports, base, folders):
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    ids = torch.arange(1, 65).reshape(2, 32)
-    loaded = {}
-    for folder in folders:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True)
-        problems = {key: sorted(value)[:3] for key, value in info.items() if value}
-        check(f"{folder.name}: transformers loads every tensor", not problems, str(problems or ""))
-        loaded[folder.name] = logits_of(model.eval(), ids)
-        finite = bool(torch.isfinite(loaded[folder.name]).all())
-        check(f"{folder.name}: logits are finite", finite)
-        if (folder / "tokenizer.json").exists():
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            text = "Once upon a time, 1234."
-            encoded = tokenizer.encode(text, add_special_tokens=False)
-            check(f"{folder.name}: transformers' tokenizer gives the text back",
-                  tokenizer.decode(encoded).strip() == text, str(encoded[:8]))
-    if base and base.is_dir() and "hf" in loaded:
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-        distance = float((logits_of(model, ids) - loaded["hf"]).abs().max())
-        check("hf: logits of the base", distance == 0 or (exports / "adapter").is_dir(), f"{distance:.2e}")
-        if (exports / "adapter").is_dir() and has("peft"):
-            from peft import PeftModel
-
-            adapted = PeftModel.from_pretrained(model, exports / "adapter").eval()
-            distance = float((logits_of(adapted, ids) - loaded["hf"]).abs().max())
-            check("adapter: base + adapter in PEFT gives the merged model's logits", distance < 1e-4,
-                  f"{distance:.2e}")
+@torch.no_grad()
+def logits_of(model):
+    return model(torch.arange(1, 61).reshape(2, 30)).logits.float()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("exports", type=pathlib.Path)
-    parser.add_argument("--base", type=pathlib.Path)
-    parser.add_argument("--greedy", type=pathlib.Path)
-    args = parser.parse_args()
-    folders = [args.exports / name for name in ("hf", "hf-sharded") if (args.exports / name).is_dir()]
-    ggufs = sorted(args.exports.glob("*.gguf"))
-    merged = (args.exports / "adapter").is_dir()
-    tensors = None
-    for folder in folders:
-        found, dtypes = read_folder(folder)
-        check(f"{folder.name}: safetensors reads {len(found)} tensors", bool(found), str(dtypes))
-        tensors = found if folder.name == "hf" else tensors
-    if tensors and args.base and not merged:
-        check_base(args.base, tensors)
-    if tensors:
-        for path in ggufs:
-            check_gguf(path, tensors)
-    if ggufs and has("xllamacpp"):
-        check_llama_cpp(ggufs, args.greedy)
-    if folders and has("torch") and has("transformers"):
-        check_transformers(args.exports, args.base, folders)
-    if not folders and not ggufs:
-        check("there is something to look at", False, str(args.exports))
-    sys.exit(1 if FAILED else 0)
+def check_transformers(folder):
+    """The model's logits."""
+    model, info = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    problems = {key: sorted(value)[:3] for key, value in info.items() if value}
+    check(f"{folder.name}: transformers loads every tensor", not problems, str(problems or ""))
+    logits = logits_of(model.eval())
+    check(f"{folder.name}: logits are finite", bool(torch.isfinite(logits).all()))
+    if (folder / "tokenizer.json").exists():
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        text = "Once upon a time, 1234."
+        encoded = tokenizer.encode(text, add_special_tokens=False)
+        check(f"{folder.name}: transformers' tokenizer gives the text back",
+              tokenizer.decode(encoded).strip() == text, str(encoded[:8]))
+    return logits
 
 
-if __name__ == "__main__":
-    main()
+def check_adapter(base, adapted):
+    plain, merged = logits_of(load(base)), logits_of(load(adapted / "hf"))
+    distance = float((logits_of(PeftModel.from_pretrained(load(base), adapted / "adapter").eval()) - merged).abs().max())
+    moved = float((merged - plain).abs().max())
+    check("adapter: base + adapter in PEFT gives the merged model's logits", distance < 1e-4 * max(1, moved),
+          f"{distance:.1e}, of logits that it moves by {moved:.1f}")
+
+
+def check_exports(base, out):
+    subprocess.run([PROGRAMS / "write_exports", base, out], check=True)
+    tensors, dtypes = read_folder(out / "hf")
+    check(f"hf: safetensors reads {len(tensors)} tensors", dtypes == {"F32"}, str(dtypes))
+    shards, dtypes = read_folder(out / "hf-sharded")
+    check(f"hf-sharded: safetensors reads {len(shards)} tensors", set(shards) == set(tensors) and dtypes == {"BF16"},
+          str(dtypes))
+    check_base(base, tensors)
+    ggufs = sorted(out.glob("*.gguf"))
+    for path in ggufs:
+        check_gguf(path, tensors)
+    if (out / "hf" / "tokenizer.json").exists():  # llama.cpp loads no model without one
+        golden = base / "golden.json"
+        check_llama_cpp(ggufs, golden if golden.exists() else None)
+    logits = check_transformers(out / "hf")
+    check_transformers(out / "hf-sharded")
+    if base.is_dir():
+        check("hf: logits of the base", bool((logits_of(load(base)) == logits).all()))
+    check_adapter(out / "hf", out / "adapted")
+
+
+MODELS = [pathlib.Path(argument) for argument in sys.argv[1:]]
+if not MODELS:
+    MODELS = [path.parent for path in sorted((ROOT / "tests/fixtures/models").glob("*/config.json"))] + [*real_models()]
+torch.set_num_threads(2)
+for model in MODELS:
+    print(f"== {model.stem}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="weft-interop-") as folder:
+        check_exports(model, pathlib.Path(folder))
+sys.exit(1 if FAILED else 0)

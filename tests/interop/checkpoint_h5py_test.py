@@ -1,18 +1,15 @@
-#!/usr/bin/env python3
+# labels: slow torch
 """Reads native checkpoints with stock h5py, as docs/checkpoint-format.md describes them.
 
-    checkpoint_h5py.py build/tests/checkpoint_test   # writes checkpoints of 1 and 3 ranks, compares every value
-    checkpoint_h5py.py runs/x/step_000500            # checks that h5py and the manifest agree
-
-Needs h5py, numpy and xxhash (PyPI). Exits 1 on the first difference.
+    checkpoint_h5py_test.py                      # checkpoints of 1 and 3 ranks, every value
+    checkpoint_h5py_test.py runs/x/step_000500   # that h5py and the manifest agree
 """
-import json
-import os
-import subprocess
-import sys
-import tempfile
+import json, subprocess, sys, tempfile
 from pathlib import Path
 
+from interop import PROGRAMS, skip_without
+
+skip_without("h5py", "numpy", "xxhash")
 import h5py
 import numpy as np
 import xxhash
@@ -89,10 +86,9 @@ def read_checkpoint(folder):
     return tensors
 
 
-def compare_with_test_program(program):
-    with tempfile.TemporaryDirectory() as out:
-        env = dict(os.environ, WEFT_INTEROP_OUT=out)
-        subprocess.run([program, "--gtest_filter=Interop.*"], env=env, check=True, stdout=subprocess.DEVNULL)
+def compare_with_the_bytes_written():
+    with tempfile.TemporaryDirectory(prefix="weft-interop-") as out:
+        subprocess.run([PROGRAMS / "write_checkpoints", out], check=True)
         expected = json.loads((Path(out) / "expected.json").read_text())
         for ranks in (1, 3):
             tensors = read_checkpoint(Path(out) / f"ranks_{ranks}" / "step_000007")
@@ -105,12 +101,9 @@ def compare_with_test_program(program):
             print(f"{ranks} ranks: {len(expected)} tensors, {len({t['dtype'] for t in expected})} dtypes: equal")
 
 
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    print(f"h5py {h5py.__version__}, HDF5 {h5py.version.hdf5_version}, numpy {np.__version__}")
-    if os.path.isdir(sys.argv[1]):
-        for (kind, name), values in read_checkpoint(Path(sys.argv[1])).items():
-            print(f"{kind:8} {name} {list(values.shape)} {values.dtype}")
-    else:
-        compare_with_test_program(sys.argv[1])
+print(f"h5py {h5py.__version__}, HDF5 {h5py.version.hdf5_version}, numpy {np.__version__}")
+if len(sys.argv) > 1:
+    for (kind, name), values in read_checkpoint(Path(sys.argv[1])).items():
+        print(f"{kind:8} {name} {list(values.shape)} {values.dtype}")
+else:
+    compare_with_the_bytes_written()
