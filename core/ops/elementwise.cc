@@ -58,7 +58,8 @@ void cast(const Tensor& src, const Tensor& dst) {
   CHECK(src.numel() == dst.numel() && src.device() == dst.device(), "{} to {}",
         src.shape().to_string(), dst.shape().to_string());
   for (DType dtype : {src.dtype(), dst.dtype()})
-    CHECK(dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16, "cast of {}", name_of(dtype));
+    CHECK(dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16, "cast of {}",
+          name_of(dtype));
   auto backend = src.device().is_cpu() ? cpu::cast : cuda::cast;
   backend(src, dst);
 }
@@ -109,8 +110,8 @@ void column_dot(const Matrix& a_TN, const Matrix& b_TN, const Tensor& out_N) {
 }
 
 Tensor row_norms(const Tensor& w_NK) {
-  CHECK(w_NK.rank() == 2 && is_compute_type(w_NK.dtype(), w_NK.device()), "w {} {}", name_of(w_NK.dtype()),
-        w_NK.shape().to_string());
+  CHECK(w_NK.rank() == 2 && is_compute_type(w_NK.dtype(), w_NK.device()), "w {} {}",
+        name_of(w_NK.dtype()), w_NK.shape().to_string());
   const Tensor norms_N = Tensor::empty({w_NK.dim(0)}, DType::f32, w_NK.device());
   auto backend = w_NK.device().is_cpu() ? cpu::row_norms : cuda::row_norms;
   backend(w_NK, norms_N);

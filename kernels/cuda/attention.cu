@@ -48,16 +48,6 @@ std::vector<AttentionBlock> key_blocks(const std::vector<AttentionDocument>& doc
   return largest_first(std::move(blocks));
 }
 
-Tensor upload(const std::vector<AttentionBlock>& blocks, Device device, cudaStream_t stream) {
-  const size_t bytes = blocks.size() * sizeof(AttentionBlock);
-  const Tensor copy =
-      Tensor::empty({static_cast<int64_t>(bytes)}, DType::u8, device, MemoryTag::workspace);
-  // From pageable memory: the driver has staged it when this returns.
-  check(cudaMemcpyAsync(copy.raw(), blocks.data(), bytes, cudaMemcpyHostToDevice, stream),
-        "attention");
-  return copy;
-}
-
 AttentionParams attention_params(const AttentionArgs& args, const AttentionBackwardArgs* backward) {
   AttentionParams params{};
   params.q = args.q;
@@ -85,6 +75,7 @@ AttentionParams attention_params(const AttentionArgs& args, const AttentionBackw
 
 void attention(const AttentionArgs& args) {
   const cudaStream_t stream = stream_on(args.device);
+  if (decode::takes(args)) return decode::forward(args, stream);
   const bool on_tensor_cores = tensor::takes(args);
   const AttentionRows rows = on_tensor_cores ? tensor::rows(args.shape.head_dim) : fma::rows();
   const std::vector<AttentionBlock> blocks = query_blocks(*args.documents, rows.queries);

@@ -69,13 +69,28 @@ void backward_queries(DType dtype, const AttentionParams& params, int64_t count,
 void backward_keys(DType dtype, const AttentionParams& params, int64_t count, cudaStream_t stream);
 }  // namespace tensor
 
+// Documents of one query each.
+namespace decode {
+bool takes(const AttentionArgs& args);
+void forward(const AttentionArgs& args, cudaStream_t stream);
+}  // namespace decode
+
 // Documents cut into blocks of `rows` queries or keys, those with most work first so that the GPU's
 // processors end together.
 std::vector<AttentionBlock> query_blocks(const std::vector<AttentionDocument>& documents, int rows);
 std::vector<AttentionBlock> key_blocks(const std::vector<AttentionDocument>& documents, int rows);
 
-// A copy on the GPU; the copy is ordered on the compute stream, `blocks` may go at once.
-Tensor upload(const std::vector<AttentionBlock>& blocks, Device device, cudaStream_t stream);
+// A copy of a list of work on the GPU; ordered on the compute stream, `list` may go at once: it is
+// pageable, so the driver has staged it on return.
+template <class T>
+Tensor upload(const std::vector<T>& list, Device device, cudaStream_t stream) {
+  const size_t bytes = list.size() * sizeof(T);
+  const Tensor copy =
+      Tensor::empty({static_cast<int64_t>(bytes)}, DType::u8, device, MemoryTag::workspace);
+  check(cudaMemcpyAsync(copy.raw(), list.data(), bytes, cudaMemcpyHostToDevice, stream),
+        "attention");
+  return copy;
+}
 
 // All but blocks and delta.
 AttentionParams attention_params(const AttentionArgs& args,

@@ -169,6 +169,16 @@ TEST_P(Attention, ManyKeysBeforeTheQueriesEqualPlainLoops) {
   check({3, 1, 16, 0}, {{0, 40, 0, 300}}, true);
 }
 
+TEST_P(Attention, OneQueryADocumentEqualsPlainLoops) {
+  for (const AttentionShape& shape : {AttentionShape{7, 1, 20, 0},
+                                      {8, 2, 64, 0},
+                                      {3, 3, 128, 0},
+                                      {5, 1, 5, 0},
+                                      {2, 1, 256, 0},
+                                      {2, 1, 260, 0}})
+    check(shape, {{1, 1, 0, 1}, {0, 1, 1, 256}, {2, 1, 257, 257}, {3, 1, 514, 900}}, false);
+}
+
 TEST_P(Attention, AnotherDocumentChangesNothing) {
   const auto run = [&](uint32_t other_seed) {
     Problem p = make_problem({4, 2, 32, 0}, packed({70, 90, 33}), dtype());
