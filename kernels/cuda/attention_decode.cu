@@ -72,9 +72,11 @@ __device__ void load_chunk(const T* row, int first, const AttentionParams& p, fl
   constexpr int kVector = 16 / sizeof(T);
 #pragma unroll
   for (int at = 0; at < kChunk; at += kVector) {
-    __align__(16) T values[kVector];
-    if (p.vectors && first + at < p.head_dim)
-      *reinterpret_cast<uint4*>(values) = *reinterpret_cast<const uint4*>(row + first + at);
+    T values[kVector];
+    if (p.vectors && first + at < p.head_dim) {
+      const uint4 loaded = *reinterpret_cast<const uint4*>(row + first + at);
+      memcpy(values, &loaded, sizeof values);
+    }
 #pragma unroll
     for (int e = 0; e < kVector; ++e) {
       const int d = first + at + e;

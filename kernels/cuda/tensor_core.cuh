@@ -64,12 +64,16 @@ __device__ unsigned pack(float low, float high);
 template <>
 __device__ inline unsigned pack<__nv_bfloat16>(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return reinterpret_cast<const unsigned&>(pair);
+  unsigned bits;
+  memcpy(&bits, &pair, sizeof bits);
+  return bits;
 }
 template <>
 __device__ inline unsigned pack<__half>(float low, float high) {
   const __half2 pair = __floats2half2_rn(low, high);
-  return reinterpret_cast<const unsigned&>(pair);
+  unsigned bits;
+  memcpy(&bits, &pair, sizeof bits);
+  return bits;
 }
 
 // 2^x within 2 ulp; 0 for minus infinity.
