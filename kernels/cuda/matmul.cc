@@ -87,6 +87,9 @@ void choose_algorithm(Product& product, const ProductKey& key) {
     check(cublasLtMatmulPreferenceSetAttribute(preference.value, what, &value, sizeof value),
           "take a preference");
   };
+  // Where the depth is split: sums in f32, in order.
+  const uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reduction);
   const uint32_t alignment = static_cast<uint32_t>(key.alignment);
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment);
