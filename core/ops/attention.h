@@ -42,7 +42,7 @@ struct AttentionArgs {
   Tensor lse;   // [Tq, num_heads] f32, log of the softmax's denominator; undefined: not wanted
   AttentionShape shape;
   const std::vector<AttentionDocument>* documents = nullptr;
-  DType dtype = DType::f32;  // of q, k, v, o: f32 or bf16
+  DType dtype = DType::f32;  // of q, k, v, o: f32 or bf16; f16 on GPUs
   Device device;
 };
 void attention(const AttentionArgs& args);
