@@ -6,7 +6,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import tiny
 
 t = tiny.Tiny()
-probe = t.weft("train", "run.yaml", "output_dir=probe", "train.device=cuda", "train.max_steps=1")
+probe = t.weft("train", "run.yaml", "output_dir=probe", "train.device=cuda")
 if probe.returncode == 69:
     print("skipped:", probe.stderr.strip().splitlines()[-1])
     sys.exit(77)
