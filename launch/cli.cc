@@ -291,6 +291,7 @@ class CommandLine {
     if (train_.config.train.threads > 0)
       set_num_threads(static_cast<int>(train_.config.train.threads));
     catch_stop_signals(process_.under_mpi);
+    train_.cache_folder = process_.cache_folder;
     join_world();
     verbs_.train(train_, world_);
   }

@@ -6,8 +6,10 @@
 
 #include "core/base/log.h"
 #include "core/data/open_dataset.h"
+#include "core/ops/matmul.h"
 #include "parallel/mesh.h"
 #include "recipes/export.h"
+#include "recipes/product_algorithms.h"
 #include "recipes/trainer.h"
 
 namespace weft::recipes {
@@ -88,8 +90,10 @@ void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Comm
                                     .tensor = static_cast<int>(config.parallel.tensor)});
   checkpoint::RunFolder folder(*world, checkpoint::local_file_system(), config.output_dir);
   const Device device = choose_device(config, *world);
+  ops::allow_tf32(config.train.tf32);
   Model model = load_model(model_options(config, mesh, device));
   check_sequence(config, model);
+  choose_product_algorithms(model, config, options.cache_folder, *world);
   const data::Datasets datasets = data::open_datasets(config.data, *model.description.tokenizer,
                                                       model.description.tokenizer_config,
                                                       {.vocab_size = model.config.vocab_size});

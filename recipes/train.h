@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "parallel/communicator.h"
 #include "recipes/run_config.h"
@@ -10,7 +11,8 @@ namespace weft::recipes {
 
 struct TrainOptions {
   RunConfig config;
-  bool json = false;  // print a summary as one JSON object at the end
+  bool json = false;         // print a summary as one JSON object at the end
+  std::string cache_folder;  // of this user, for files that save time; empty: none
 };
 
 // Every rank calls it. Throws try_again when a stop was requested and a checkpoint is committed.

@@ -18,6 +18,10 @@ void TrainConfig::visit(ConfigVisitor& v) {
           "multiplies it natively, else fp32");
   v.field("gradient_dtype", gradient_dtype, kPrecisionNames,
           "of accumulated gradients; `auto`: fp32 unless one micro-batch is a step");
+  v.field("tf32", tf32, "GPUs round fp32 operands of products to TF32 (10 bits); CPUs never do");
+  v.field("algorithm_cache", algorithm_cache,
+          "folder of the timed algorithms of GPU products; empty: the user's; `none`: do not time")
+      .may_change();
   v.field("threads", threads, "threads a rank; `auto`: its share of the host's cores")
       .at_least(1)
       .word_for("auto", 0)
