@@ -9,6 +9,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/nn/weight_grads.h"
+#include "core/ops/elementwise.h"
 #include "recipes/batch_step.h"
 
 namespace weft::recipes {
@@ -44,11 +45,14 @@ void warm_up(const Model& model, const RunConfig& config) {
       full_batch(config.train.micro_batch, config.data.seq_len, model.config.vocab_size);
   nn::WeightGrads weight_grads;
   nn::Step step = make_step(batch, nn::Mode::train, model);
-  step.loss_scale = 1.0f / static_cast<float>(batch.tokens());
+  step.loss_scale = Tensor::empty({1}, DType::f32, model.device);
+  ops::fill(step.loss_scale, 1.0f / static_cast<float>(batch.tokens()));
+  step.loss_sum = Tensor::zeros({1}, DType::f64, model.device);
   step.seed = static_cast<uint64_t>(config.train.seed);
   step.weight_grads = &weight_grads;
   models::UnitHooks hooks = model.hooks();
   hooks.reduce = [](size_t) {};
+  // Recomputing every layer where the run recomputes some has the same products.
   model.decoder->train(step, config.train.recompute, hooks, /*last_micro_batch=*/true);
 }
 

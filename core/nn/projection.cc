@@ -96,25 +96,11 @@ bool Projection::saves_input() const {
   return false;
 }
 
-// The biases as one vector where the members are one product and nothing comes between it and them;
-// else undefined.
-Tensor Projection::bias_of_one_product(const std::vector<Tensor>& weights) const {
-  std::vector<Tensor> biases;
-  for (const auto& m : members_)
-    if (m.bias && !m.adapter) biases.push_back(m.bias->value);
-  if (biases.size() < members_.size() || !stacked(weights).defined()) return {};
-  return stacked(biases);
-}
-
 Tensor Projection::forward(const Tensor& x, const Step& step, Tape& tape) const {
   if (saves_input()) tape.push(x);
   Tensor y = Tensor::empty({x.dim(0), out_features()}, x.dtype(), x.device());
   std::vector<Tensor> weights;
   for (const auto& m : members_) weights.push_back(m.weight->value);
-  if (const Tensor bias = bias_of_one_product(weights); bias.defined()) {
-    ops::matmul(x, ops::transposed(stacked(weights)), y, {.bias_N = &bias});
-    return y;
-  }
   for_each_product(weights, [&](int64_t column, const Tensor& w) {
     ops::matmul(x, ops::transposed(w), ops::columns(y, column, column + w.dim(0)));
   });

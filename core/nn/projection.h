@@ -56,7 +56,6 @@ class Projection {
   bool saves_input() const;
   bool drops(const Step& step) const { return dropout > 0 && step.mode == Mode::train; }
   float common_scale() const;
-  Tensor bias_of_one_product(const std::vector<Tensor>& weights) const;
   Tensor adapter_input(const Tensor& x, const Step& step) const;
   void add_adapters(const Tensor& x, const Tensor& y, const Step& step, Tape& tape) const;
   void bias_backward(const Tensor& dy, const Step& step) const;
