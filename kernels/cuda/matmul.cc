@@ -13,6 +13,7 @@
 #include <mutex>
 
 #include "core/tensor/device_memory.h"
+#include "kernels/cuda/matvec.h"
 
 namespace weft::ops::cuda {
 namespace {
@@ -154,6 +155,7 @@ int64_t leading(const Matrix& m) {
 }  // namespace
 
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
+  if (matvec::takes(a, b, c)) return matvec::multiply(a, b, c, options);
   if (cudaSetDevice(c.device.index) != cudaSuccess)
     fail(ErrorKind::unavailable, "[matmul] GPU {} cannot be used", c.device.index);
   const auto stream = static_cast<cudaStream_t>(device_memory::stream(c.device.index));
