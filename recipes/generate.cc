@@ -110,7 +110,6 @@ class Stopwatch {
     if (++tokens_ == 1) first_ = last_;
   }
   void report(Json& json) const {
-    json.set("seconds", seconds_between(begin_, Clock::now()));
     if (tokens_ > 0) json.set("prompt_seconds", seconds_between(begin_, first_));
     const double decoding = seconds_between(first_, last_);
     if (tokens_ < 2 || decoding <= 0) return;
@@ -156,8 +155,9 @@ void run_generate(const GenerateOptions& options) {
   json.set("finish", name_of(result.finish));
   json.set("prompt_tokens", request.prompt.size());
   json.set("new_tokens", result.ids.size());
-  stopwatch.report(json);
+  json.set("seconds", seconds);
   json.set("tokens_per_second", static_cast<double>(result.ids.size()) / seconds);
+  stopwatch.report(json);
   fmt::print("{}\n", json.dump());
 }
 
