@@ -12,14 +12,25 @@ constexpr int kWarps = kThreads / kWarp;
 
 template <class T, class Out>
 struct Product {
-  const T* a;  // [rows, depth]
-  const T* w;  // [features, depth]
-  Out* c;      // [rows, features]
-  int64_t a_stride, w_stride, c_stride;
+  const T* a;        // [rows, depth]
+  const T* w;        // [features, depth]
+  Out* c;            // [rows, features]
+  const Out* added;  // [rows, features], may be c; null: none
+  const Out* bias;   // [features]; null: none, or in f32
+  const float* f32_bias;
+  int64_t a_stride, w_stride, c_stride, added_stride;
   int64_t features;
   int depth;
   float alpha;
-  bool accumulate;
+
+  // The element's value from its sum of products, rounded once.
+  __device__ void store(int row, int64_t feature, float sum) const {
+    float value = alpha * sum;
+    if (added) value += to_float(added[row * added_stride + feature]);
+    if (bias) value += to_float(bias[feature]);
+    if (f32_bias) value += f32_bias[feature];
+    c[row * c_stride + feature] = from_float<Out>(value);
+  }
 };
 
 // A weight's chunks lane, lane + 32, ..., kInFlight of them at a time; zeros behind the end.
@@ -71,10 +82,7 @@ __global__ void __launch_bounds__(kThreads) matvec_kernel(Product<T, Out> p) {
     for (int m = 0; m < kRows; ++m) {
       for (int offset = kWarp / 2; offset > 0; offset /= 2)
         sums[n][m] += __shfl_xor_sync(0xffffffffu, sums[n][m], offset);
-      if (lane != 0 || feature + n >= p.features) continue;
-      Out* to = p.c + m * p.c_stride + feature + n;
-      const float product = p.alpha * sums[n][m];
-      *to = from_float<Out>(p.accumulate ? to_float(*to) + product : product);
+      if (lane == 0 && feature + n < p.features) p.store(m, feature + n, sums[n][m]);
     }
 }
 
@@ -90,16 +98,27 @@ void launch(const Product<T, Out>& p, cudaStream_t stream) {
 
 template <class T, class Out>
 void launch_rows(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
-  const Product<T, Out> p{static_cast<const T*>(a.data),
-                          static_cast<const T*>(b.data),
-                          static_cast<Out*>(c.data),
-                          a.row_stride,
-                          b.col_stride,
-                          c.row_stride,
-                          c.cols,
-                          static_cast<int>(a.cols),
-                          options.alpha,
-                          options.accumulate};
+  Product<T, Out> p{};
+  p.a = static_cast<const T*>(a.data);
+  p.w = static_cast<const T*>(b.data);
+  p.c = static_cast<Out*>(c.data);
+  p.a_stride = a.row_stride;
+  p.w_stride = b.col_stride;
+  p.c_stride = c.row_stride;
+  p.features = c.cols;
+  p.depth = static_cast<int>(a.cols);
+  p.alpha = options.alpha;
+  if (options.accumulate || options.addend) {
+    const Matrix& added = options.addend ? *options.addend : c;
+    p.added = static_cast<const Out*>(added.data);
+    p.added_stride = added.row_stride;
+  }
+  if (const Tensor* bias = options.bias_N) {
+    if (bias->dtype() == c.dtype)
+      p.bias = pointer<const Out>(*bias);
+    else
+      p.f32_bias = pointer<const float>(*bias);
+  }
   const cudaStream_t stream = stream_on(c.device);
   switch (a.rows) {
     case 1:
