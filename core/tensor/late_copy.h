@@ -20,7 +20,7 @@ class LateCopy {
 
  private:
   Tensor host_;
-  std::shared_ptr<void> arrived_;  // an event of the device
+  std::shared_ptr<void> arrived_;  // a point of the compute stream; null: nothing is under way
 };
 
 }  // namespace weft

@@ -104,6 +104,8 @@ TEST_F(DeviceGraphTest, OtherWorkInBetweenDoesNotDisturbItNorItOthers) {
 TEST_F(DeviceGraphTest, ARecordingThatFailsLeavesTheStreamAsItWas) {
   const Tensor x = test::from_doubles({1, 2}, {2}, DType::f32);
   EXPECT_THROW(DeviceGraph::record(device_, [&] { x.to({}); }), Error);
+  const Tensor on_host = Tensor::zeros({2}, DType::f32);
+  EXPECT_THROW(DeviceGraph::record(device_, [&] { x.copy_from(on_host); }), Error);
   EXPECT_THROW(DeviceGraph::record(device_, [] { fail(ErrorKind::internal, "no"); }), Error);
   EXPECT_EQ(test::to_doubles(ops::add(x, x)), (std::vector<double>{2, 4}));
 }
