@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <numeric>
 
 #include "core/base/error.h"
 #include "core/base/rng.h"
 #include "core/ops/argmax.h"
-#include "core/tensor/late_copy.h"
+#include "core/tensor/readback.h"
 #include "recipes/decode_batch.h"
 
 namespace weft::recipes {
@@ -198,16 +199,14 @@ void Generator::decode_greedily(const Sequences& sequences, nn::KvCache& cache) 
   }
   batch.set_ids(ids);
   const int64_t ahead = model_.device.is_cpu() ? 0 : kAhead;
-  std::vector<LateCopy> copies;
-  for (int64_t i = 0; i <= ahead; ++i)
-    copies.emplace_back(batch.ids().shape(), DType::i32, model_.device);
-  int64_t given = 0;
-  for (int64_t taken = 0; taken < steps; ++taken) {
+  std::deque<Readback> on_their_way;
+  for (int64_t given = 0, taken = 0; taken < steps; ++taken) {
     for (; given < steps && given <= taken + ahead; ++given) {
       batch.run();
-      copies[static_cast<size_t>(given % (ahead + 1))].start(batch.ids());
+      on_their_way.emplace_back(batch.ids());
     }
-    const Tensor& chosen = copies[static_cast<size_t>(taken % (ahead + 1))].wait();
+    const Tensor chosen = on_their_way.front().get();
+    on_their_way.pop_front();
     for (size_t i = 0; i < sequences.size(); ++i) {
       Sequence& s = *sequences[i];
       if (s.done) continue;

@@ -7,7 +7,6 @@
 #include "core/ops/elementwise.h"
 #include "core/ops/matmul.h"
 #include "core/tensor/device_memory.h"
-#include "core/tensor/late_copy.h"
 #include "tests/support/tensors.h"
 
 namespace weft {
@@ -53,7 +52,7 @@ TEST(MemoryReserve, AnotherThreadTakesNothingOfIt) {
   EXPECT_THROW(MemoryReserve({}).begin(), Error);
 }
 
-class Gpu : public testing::Test {
+class DeviceGraphTest : public testing::Test {
  protected:
   void SetUp() override {
     if (device_memory::count() == 0) GTEST_SKIP() << "needs a GPU: " << device_memory::why_none();
@@ -62,8 +61,6 @@ class Gpu : public testing::Test {
   void TearDown() override { test::device_of_test() = {}; }
   Device device_{DeviceKind::cuda, 0};
 };
-using DeviceGraphTest = Gpu;
-using LateCopyTest = Gpu;
 
 TEST_F(DeviceGraphTest, ReplaysWhatWasRecordedAndRunsNothingBefore) {
   const Tensor x = test::from_doubles({1, 2, 3}, {3}, DType::f32);
@@ -119,25 +116,6 @@ TEST_F(DeviceGraphTest, MayTakeNewMemoryWhileItRecords) {
   });
   graph.replay();
   EXPECT_EQ(test::to_doubles(y.flat(12345677, {1}))[0], 3);
-}
-
-TEST_F(LateCopyTest, HoldsTheValuesOfItsPlaceInTheStream) {
-  const Tensor x = test::from_doubles({1, 2, 3}, {3}, DType::f32);
-  LateCopy first(x.shape(), x.dtype(), device_), second(x.shape(), x.dtype(), device_);
-  first.start(x);
-  ops::scale_in_place(x, 10);
-  second.start(x);
-  ops::scale_in_place(x, 10);
-  EXPECT_EQ(test::to_doubles(first.wait()), (std::vector<double>{1, 2, 3}));
-  EXPECT_EQ(test::to_doubles(second.wait()), (std::vector<double>{10, 20, 30}));
-}
-
-TEST(LateCopyOnTheCpu, IsACopy) {
-  const Tensor x = test::from_doubles({1, 2}, {2}, DType::f32);
-  LateCopy copy(x.shape(), x.dtype(), {});
-  copy.start(x);
-  ops::scale_in_place(x, 2);
-  EXPECT_EQ(test::to_doubles(copy.wait()), (std::vector<double>{1, 2}));
 }
 
 }  // namespace
