@@ -38,4 +38,24 @@ void reset_memory_peaks(Device device = {});
 void release_cached_memory(Device device = {});  // gives kept blocks back to the system
 std::string memory_table(Device device = {});    // a line a tag: current and peak in MiB
 
+// Blocks of work that will be repeated at the same addresses (DeviceGraph). What this thread takes
+// of the device's memory between begin() and end() belongs to the reserve: when it is freed it
+// serves what the reserve takes later, and neither another user nor the system gets it until the
+// reserve is gone. Free blocks are taken over from everybody's, so that work which has run once
+// before costs no new memory.
+class MemoryReserve {
+ public:
+  explicit MemoryReserve(Device device);
+  ~MemoryReserve();
+  MemoryReserve(const MemoryReserve&) = delete;
+  MemoryReserve& operator=(const MemoryReserve&) = delete;
+  void begin();  // REQUIRES: no other reserve of this thread has begun
+  void end();
+
+  struct Blocks;
+
+ private:
+  std::shared_ptr<Blocks> blocks_;  // also owned by every block in use
+};
+
 }  // namespace weft
