@@ -7,11 +7,6 @@
 namespace weft::recipes {
 namespace {
 
-models::RecomputePlan plan_of(const TrainConfig& train) {
-  if (train.recompute_layers == 0) return train.recompute;
-  return {train.recompute, static_cast<size_t>(train.recompute_layers)};
-}
-
 // What a block keeps of one token, in elements (core/nn/block.cc, attention.cc, mlp.cc).
 double kept_elements(const models::DecoderConfig& m, models::Recompute mode) {
   const double width = static_cast<double>(m.hidden_size);
@@ -36,7 +31,7 @@ double kept_bytes_a_token(const models::DecoderConfig& model, const models::Reco
 std::vector<Saving> memory_savings(const RunConfig& config, const MemoryFacts& facts) {
   const TrainConfig& train = config.train;
   const double tokens = static_cast<double>(train.micro_batch * config.data.seq_len);
-  const double kept = kept_bytes_a_token(facts.model, plan_of(train), facts.dtype) * tokens;
+  const double kept = kept_bytes_a_token(facts.model, recompute_plan(train), facts.dtype) * tokens;
   const double trainable = static_cast<double>(facts.trainable);
   const bool master = facts.dtype != DType::f32 && train.master_weights == MasterWeights::fp32;
   const bool small_states = train.optimizer_dtype == Precision::bf16;

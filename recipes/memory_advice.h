@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/models/decoder_config.h"
+#include "core/tensor/dtype.h"
 #include "recipes/run_config.h"
 
 namespace weft::recipes {

@@ -4,9 +4,11 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
+#include "core/base/error.h"
 #include "core/tensor/device.h"
 
 namespace weft {
@@ -28,13 +30,22 @@ struct MemoryUse {
   size_t peak = 0;     // most bytes in use at once
 };
 
-// Bytes aligned to 64. Freed blocks are kept and reused by size. Thread-safe.
-// Throws Error{unavailable} with the request, its tag and the table when memory is out.
+// What was asked for, for what, and the table.
+struct OutOfMemory : Error {
+  explicit OutOfMemory(const std::string& message) : Error(ErrorKind::unavailable, message) {}
+};
+
+// Bytes aligned to 64. Freed blocks are kept and reused by size. Thread-safe. Throws OutOfMemory.
 std::shared_ptr<void> allocate(size_t bytes, Device device, MemoryTag tag);
 
 MemoryUse memory_use(MemoryTag tag, Device device = {});
 MemoryUse memory_use_total(Device device = {});  // of all tags together; its peak is of the sum
 void reset_memory_peaks(Device device = {});
+// What is taken of the device at once, at most; 0: all that there is. Throws nothing: what passes
+// it is out of memory.
+void limit_memory(size_t bytes, Device device);
+// Blocks taken from the system or driver so far: no more in a steady state.
+int64_t memory_requests(Device device = {});
 void release_cached_memory(Device device = {});  // gives kept blocks back to the system
 std::string memory_table(Device device = {});    // a line a tag: current and peak in MiB
 
