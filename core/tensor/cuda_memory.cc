@@ -54,6 +54,12 @@ const char* why_none() {
   return found().why_none.c_str();
 }
 
+std::string bus_id(int gpu) {
+  char id[32] = "";
+  check(cudaDeviceGetPCIBusId(id, sizeof id, gpu), "asking for a GPU's bus id");
+  return id;
+}
+
 void* take(size_t bytes, int gpu) {
   use(gpu);
   void* block = nullptr;

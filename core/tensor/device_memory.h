@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 #include "core/tensor/device.h"
 
@@ -10,6 +11,7 @@ namespace weft::device_memory {
 
 int count();                        // GPUs that can be used; 0 without a driver
 const char* why_none();             // when count() is 0: what is missing and what to do
+std::string bus_id(int gpu);        // "0000:1b:00.0": the same for all processes of a host
 void* take(size_t bytes, int gpu);  // null when the GPU's memory is out
 void give(void* block, int gpu);
 void zero(void* data, size_t bytes, int gpu);  // on the compute stream
