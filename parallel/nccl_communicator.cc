@@ -172,14 +172,14 @@ class NcclCommunicator : public Communicator {
     join();
   }
 
-  // A rank that unwinds leaves with its calls unfinished and its peers elsewhere: nothing here may
-  // wait for them, and the end of the process cleans up.
+  // Leaving takes all ranks. One that unwinds has its peers elsewhere, perhaps still reading from
+  // this GPU: it leaves everything to the end of its process.
   ~NcclCommunicator() override {
     if (!comm_) return;
     const bool together = std::uncaught_exceptions() == 0 && leave();
     watchdog_.reset();
-    if (!together && cudaStreamQuery(stream_) != cudaSuccess) return;
-    together ? ncclCommDestroy(comm_) : ncclCommAbort(comm_);
+    if (!together) return;
+    ncclCommDestroy(comm_);
     cudaEventDestroy(ready_);
     cudaStreamDestroy(stream_);
   }

@@ -11,7 +11,7 @@ namespace weft::recipes {
 struct TrainOptions {
   RunConfig config;
   int local_rank = 0;  // of this rank among those of its host
-  bool json = false;  // print a summary as one JSON object at the end
+  bool json = false;   // print a summary as one JSON object at the end
 };
 
 // Every rank calls it. Throws try_again when a stop was requested and a checkpoint is committed.
