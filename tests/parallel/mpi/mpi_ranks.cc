@@ -15,6 +15,8 @@
 #include "core/ops/elementwise.h"
 #include "core/tensor/device_memory.h"
 #include "parallel/nccl_communicator.h"
+#include "parallel/peers.h"
+#include "parallel/watchdog.h"
 #include "parallel/world.h"
 #include "tests/parallel/collectives.h"
 
@@ -97,6 +99,25 @@ void all_fail(Communicator&) {
 void disagreement(Communicator& world) {
   const Tensor x = Tensor::zeros({1000 + world.rank()}, DType::f32);
   world.all_reduce(x, parallel::Reduce::sum).wait();
+}
+
+// Rank 1 dies where its launcher does not mind; a call of rank 0 waits for it.
+void gone(Communicator& world) {
+  struct Endless : parallel::Watchdog::Call {
+    bool running() override { return true; }
+    bool finished() override { return false; }
+  };
+  const parallel::Peers peers(world);
+  world.barrier();
+  if (world.rank() == 1) raise(SIGKILL);
+  parallel::Watchdog watchdog({.who = "[test] rank 0",
+                               .limit_seconds = 60,
+                               .patience_seconds = 1,
+                               .log = world.shared_log(),
+                               .gone = [&] { return peers.gone(); },
+                               .end_run = [&](const std::string& text) { world.abort(69, text); }});
+  watchdog.watch(std::make_shared<Endless>(), world.shared_log()->add({.op = "endless"}), "a call");
+  sleep(60);
 }
 
 // Rank r on GPU r; null where there are not enough.
@@ -182,6 +203,9 @@ void nccl_without_rank_1(Communicator& world, const std::function<void()>& what)
 void nccl_hang(Communicator& world) {
   nccl_without_rank_1(world, [] { sleep(600); });
 }
+void nccl_stop(Communicator& world) {
+  nccl_without_rank_1(world, [] { raise(SIGSTOP); });
+}
 void nccl_kill(Communicator& world) {
   nccl_without_rank_1(world, [] { raise(SIGKILL); });
 }
@@ -196,10 +220,13 @@ const std::map<std::string, std::function<void(Communicator&)>> kClaims = {
     {"failure", failure},
     {"disagreement", disagreement},
     {"all_fail", all_fail},
+    {"gone", gone},
+    {"nccl_gone", nccl_kill},
     {"nccl", nccl},
     {"nccl_memory", nccl_memory},
     {"nccl_speed", nccl_speed},
     {"nccl_hang", nccl_hang},
+    {"nccl_stop", nccl_stop},
     {"nccl_kill", nccl_kill},
     {"nccl_error", nccl_error}};
 

@@ -27,6 +27,7 @@ weft_mpi_test(idle 2)
 weft_mpi_failure_test(failure 74 "disk full")
 weft_mpi_failure_test(all_fail 64 "unknown key: lrr")
 weft_mpi_failure_test(disagreement 70 "ranks disagree")
+weft_mpi_failure_test(gone any "a call has not ended.*rank 1 (process [0-9]*) is gone" 2)
 
 # Ranks on GPUs: skipped where there are too few.
 foreach(ranks 2 4)
@@ -35,5 +36,10 @@ endforeach()
 weft_mpi_test(nccl_memory 2)
 weft_mpi_test(nccl_speed 2)
 weft_mpi_failure_test(nccl_hang 69 "reduce_scatter of model.layers.3" 2)
+weft_mpi_failure_test(nccl_stop 69 "rank 1 (process [0-9]*) is stopped" 2)
+weft_mpi_failure_test(nccl_gone any "reduce_scatter of model.layers.3.*rank 1 (process [0-9]*) is gone" 2)
 weft_mpi_failure_test(nccl_kill 137 "on signal 9" 2)
 weft_mpi_failure_test(nccl_error 74 "disk full" 2)
+# Here mpirun does not end the others when a rank dies; its exit code is its own then.
+set_property(TEST tests/parallel/mpi.gone tests/parallel/mpi.nccl_gone APPEND PROPERTY ENVIRONMENT
+  WEFT_MPIRUN_OPTIONS=--enable-recovery)
