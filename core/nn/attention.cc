@@ -79,7 +79,8 @@ void Attention::norm_heads_backward(const Tensor& dqkv, Tape& tape) const {
                               k_norm_->wants_grad() ? k_norm_->grad : none);
 }
 
-Tensor Attention::forward(const Tensor& x, const Step& step, Tape& tape) const {
+Tensor Attention::forward(const Tensor& x, const Step& step, Tape& tape,
+                          const Tensor& residual) const {
   Tensor qkv = qkv_.forward(x, step, tape);
   if (q_norm_) qkv = norm_heads(qkv, tape);
   ops::rope(
@@ -96,7 +97,7 @@ Tensor Attention::forward(const Tensor& x, const Step& step, Tape& tape) const {
   tape.push(qkv);
   tape.push(o);
   tape.push(args.lse);
-  return o_.forward(o, step, tape);
+  return o_.forward(o, step, tape, residual);
 }
 
 Tensor Attention::backward(const Tensor& dy, const Step& step, Tape& tape) const {

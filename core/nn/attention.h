@@ -20,7 +20,8 @@ class Attention {
   Attention(const AttentionConfig& config, Projection qkv, Projection o, ParameterPtr q_norm,
             ParameterPtr k_norm);
 
-  Tensor forward(const Tensor& x_TD, const Step& step, Tape& tape) const;
+  // The output plus residual[T,D].
+  Tensor forward(const Tensor& x_TD, const Step& step, Tape& tape, const Tensor& residual_TD) const;
   Tensor backward(const Tensor& dy_TD, const Step& step, Tape& tape) const;
 
   Projection& qkv() { return qkv_; }

@@ -19,6 +19,9 @@ const char* why_none() {
 std::string bus_id(int) {
   no_cuda();
 }
+bool has_bf16(int) {
+  no_cuda();
+}
 void* take(size_t, int) {
   no_cuda();
 }
@@ -35,6 +38,18 @@ void synchronize(int) {
   no_cuda();
 }
 void* stream(int) {
+  no_cuda();
+}
+std::shared_ptr<void> pinned(size_t) {
+  no_cuda();
+}
+std::shared_ptr<void> copy_later(void*, const void*, size_t, int) {
+  no_cuda();
+}
+void wait(const std::shared_ptr<void>&) {
+  no_cuda();
+}
+bool passed(const std::shared_ptr<void>&) {
   no_cuda();
 }
 
