@@ -118,6 +118,12 @@ const char* why_none() {
   return found().why_none.c_str();
 }
 
+std::string bus_id(int gpu) {
+  char id[32] = "";
+  check(cudaDeviceGetPCIBusId(id, sizeof id, gpu), "asking for a GPU's bus id");
+  return id;
+}
+
 bool has_bf16(int gpu) {
   int major = 0;
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu), "asking a GPU");
