@@ -11,6 +11,7 @@ namespace weft::recipes {
 
 struct TrainOptions {
   RunConfig config;
+  int local_rank = 0;        // of this rank among those of its host
   bool json = false;         // print a summary as one JSON object at the end
   std::string cache_folder;  // of this user, for files that save time; empty: none
 };

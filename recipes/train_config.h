@@ -37,6 +37,10 @@ using models::Recompute;
 inline constexpr EnumName<Recompute> kRecomputeNames[] = {
     {Recompute::none, "none"}, {Recompute::selective, "selective"}, {Recompute::full, "full"}};
 
+enum class Graphs { automatic, on, off };
+inline constexpr EnumName<Graphs> kGraphsNames[] = {
+    {Graphs::automatic, "auto"}, {Graphs::on, "on"}, {Graphs::off, "off"}};
+
 struct TrainConfig {
   DeviceChoice device = DeviceChoice::automatic;
   Precision dtype = Precision::automatic;
@@ -46,6 +50,7 @@ struct TrainConfig {
   double loss_scale = 65536;    // fp16: at first
   int64_t scale_window = 1000;  // fp16: updates in a row after which the scale doubles
   bool deterministic = true;
+  Graphs graphs = Graphs::automatic;
   Bytes memory_limit{};  // 0: all of the GPU
   bool tf32 = false;
   std::string algorithm_cache;  // folder; "": the user's; "none": products are not timed
@@ -84,5 +89,7 @@ struct TrainConfig {
   void visit(ConfigVisitor& v);
   void check() const;
 };
+
+models::RecomputePlan recompute_plan(const TrainConfig& train);
 
 }  // namespace weft::recipes

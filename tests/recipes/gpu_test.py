@@ -126,8 +126,12 @@ def tf32_follows_fp32():
     close("gpu", "tf32", 0.02)
 
 
-def two_ranks_on_gpus_are_refused_so_far():
-    assert "only one rank can train on a GPU" in train("two", ranks=2, expect=69).stderr
+def two_ranks_on_one_gpu_are_an_error_that_names_them():
+    tiny.ENV["CUDA_VISIBLE_DEVICES"] = "0"
+    for device in ("cuda", "auto"):
+        said = t.train("two", "train.device=" + device, ranks=2, expect=69).stderr
+        assert said.count("ranks 0 and 1 would share the GPU") == 1, said
+    del tiny.ENV["CUDA_VISIBLE_DEVICES"]
 
 
 tiny.run([fp32_losses_are_those_of_the_cpu, the_same_run_twice_has_the_same_bits, bf16_follows_fp32,
@@ -135,4 +139,4 @@ tiny.run([fp32_losses_are_those_of_the_cpu, the_same_run_twice_has_the_same_bits
           adapters_train_as_on_the_cpu, evaluation_and_answers_are_those_of_the_cpu,
           algorithms_are_timed_once_and_stored_with_the_run, a_damaged_algorithm_cache_is_named_and_made_anew,
           a_resumed_run_uses_its_own_table_whatever_the_cache_says, without_timing_nothing_is_stored, tf32_follows_fp32,
-          two_ranks_on_gpus_are_refused_so_far])
+          two_ranks_on_one_gpu_are_an_error_that_names_them])
