@@ -51,6 +51,8 @@ class Communicator {
   int rank() const { return rank_; }
   int size() const { return size_; }
   const std::string& name() const { return name_; }
+  // cudaStream_t on which its calls run, one after the other; null: threads make them.
+  virtual void* stream() const { return nullptr; }
 
   // Tensors are f32, bf16, f64 or i64 where sums are made, any dtype elsewhere; their shapes do not
   // matter, numel does. `tag` says in the log what the call is for.

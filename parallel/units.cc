@@ -93,6 +93,7 @@ void Units::gather(int unit) {
   for (size_t b : of_unit_[unit]) {
     memory_[b].publishing.wait();
     memory_[b].publishing = {};
+    memory_[b].span.end();
   }
 }
 
@@ -113,12 +114,23 @@ void Units::start_ready() {
   for (; next_reduce_ >= 0; --next_reduce_) {
     const std::vector<size_t>& buffers = of_unit_[next_reduce_];
     if (!ready_[next_reduce_] && std::any_of(buffers.begin(), buffers.end(), has_gradient)) return;
+    end_spans();
+    const std::string& name = table_.units()[next_reduce_].name;
     for (size_t b : buffers)
-      if (has_gradient(b))
-        memory_[b].reducing =
-            data_->reduce_scatter(memory_[b].grad, shard_of(table_.buffers()[b], memory_[b].grad),
-                                  table_.units()[next_reduce_].name);
+      if (has_gradient(b)) {
+        if (data_->size() > 1) memory_[b].span = {"reduce", name, data_->stream()};
+        memory_[b].reducing = data_->reduce_scatter(
+            memory_[b].grad, shard_of(table_.buffers()[b], memory_[b].grad), name);
+        memory_[b].span.issued();
+      }
   }
+}
+
+// Threads do not say when they are done: asked now and then, while a trace is made.
+void Units::end_spans() {
+  if (!telemetry::tracing()) return;
+  for (Memory& memory : memory_)
+    if (memory.reducing.done()) memory.span.end();
 }
 
 void Units::finish_reduce() {
@@ -127,6 +139,7 @@ void Units::finish_reduce() {
   for (Memory& memory : memory_) {
     memory.reducing.wait();
     memory.reducing = {};
+    memory.span.end();
   }
 }
 
@@ -135,8 +148,10 @@ void Units::publish() {
     const FlatBuffer& buffer = table_.buffers()[b];
     if (!buffer.trainable) continue;
     const Tensor& value = memory_[b].value;
-    memory_[b].publishing =
-        data_->all_gather(shard_of(buffer, value), value, table_.units()[buffer.unit].name);
+    const std::string& name = table_.units()[buffer.unit].name;
+    if (data_->size() > 1) memory_[b].span = {"publish", name, data_->stream()};
+    memory_[b].publishing = data_->all_gather(shard_of(buffer, value), value, name);
+    memory_[b].span.issued();
   }
 }
 

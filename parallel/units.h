@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/nn/shard.h"
+#include "core/telemetry/trace.h"
 #include "parallel/communicator.h"
 #include "parallel/unit_table.h"
 
@@ -67,14 +68,16 @@ class Units {
 
  private:
   struct Memory {
-    Tensor value;     // [padded]
-    Tensor grad;      // [padded], undefined when frozen
-    Work publishing;  // all-gather of the values
-    Work reducing;    // reduce-scatter of the gradients
+    Tensor value;              // [padded]
+    Tensor grad;               // [padded], undefined when frozen
+    Work publishing;           // all-gather of the values
+    Work reducing;             // reduce-scatter of the gradients
+    telemetry::SideSpan span;  // of the one or the other
   };
   Tensor shard_of(const FlatBuffer& buffer, const Tensor& flat) const;
   void begin_step();
   void start_ready();
+  void end_spans();  // of what is done
 
   UnitTable table_;
   int rank_;  // in the mesh

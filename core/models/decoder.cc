@@ -2,8 +2,10 @@
 
 #include <cmath>
 #include <numbers>
+#include <optional>
 
 #include "core/ops/rope.h"
+#include "core/telemetry/trace.h"
 
 namespace weft::models {
 namespace {
@@ -181,10 +183,12 @@ nn::HeadLoss Decoder::train(const nn::Step& step, Recompute recompute, const Uni
   const size_t head_unit = blocks_.size() + 1;
   const Keep keep = recompute == Recompute::none ? Keep::everything : Keep::expensive;
   std::vector<nn::Tape> tapes;
+  std::optional<telemetry::Span> phase(std::in_place, "forward");
   hooks.gather(0);
   Tensor x = embedding_->forward(step);
   if (!config_.tie_word_embeddings) hooks.release(0);
   for (size_t i = 0; i < blocks_.size(); ++i) {
+    const telemetry::Span span("layer", static_cast<int64_t>(i));
     tapes.emplace_back(recompute == Recompute::full ? Keep::nothing : keep);
     const Tensor input = x;
     hooks.gather(i + 1);
@@ -196,14 +200,18 @@ nn::HeadLoss Decoder::train(const nn::Step& step, Recompute recompute, const Uni
     }
   }
   Tensor dx;
+  phase.emplace("head");
   hooks.gather(head_unit);
   const nn::HeadLoss loss = head_->train(x, step, dx);
   hooks.release(head_unit);
   if (last_micro_batch) hooks.reduce(head_unit);
   x = {};
+  phase.emplace("backward");
   for (size_t i = blocks_.size(); i-- > 0;) {
+    const telemetry::Span span("layer", static_cast<int64_t>(i));
     hooks.gather(i + 1);
     if (recompute == Recompute::full) {
+      const telemetry::Span again("recompute");
       const Tensor input = tapes[i].pop();
       blocks_[i].forward(input, step, tapes[i]);
     }
