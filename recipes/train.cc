@@ -6,12 +6,13 @@
 
 #include "core/base/log.h"
 #include "core/data/open_dataset.h"
+#include "core/telemetry/peak_flops.h"
+#include "core/telemetry/trace.h"
 #include "parallel/mesh.h"
 #include "recipes/export.h"
 #include "recipes/trainer.h"
 
 namespace weft::recipes {
-namespace {
 
 ModelOptions model_options(const RunConfig& config, const parallel::Mesh& mesh, Device device) {
   const DType dtype = dtype_of(config.train.dtype, device);
@@ -44,6 +45,15 @@ Device choose_device(const RunConfig& config, const parallel::Communicator& worl
          world.size());
   return alone ? device_of(config.train.device) : Device{};
 }
+
+telemetry::Machine machine_of(const Model& model, const parallel::Communicator& world) {
+  const DType dtype = model.decoder->parameters().front()->dtype;
+  return {.devices = world.size(),
+          .peak_flops = telemetry::peak_flops(model.device, dtype),
+          .device = model.device};
+}
+
+namespace {
 
 void check_sequence(const RunConfig& config, const Model& model) {
   if (config.data.seq_len > model.config.max_sequence())
@@ -99,6 +109,12 @@ void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Comm
             name_of(dtype_of(config.train.dtype, device)), thousands(trainable), thousands(total),
             100.0 * static_cast<double>(trainable) / static_cast<double>(total));
   telemetry::Telemetry telemetry(config.log, config.output_dir, world->rank() == 0);
+  telemetry.set_machine(machine_of(model, *world));
+  const telemetry::Tracer tracer({.path = config.log.trace,
+                                  .after = config.log.trace_after,
+                                  .steps = config.log.trace_steps,
+                                  .rank = world->rank(),
+                                  .device = device});
   Trainer trainer({.config = config,
                    .world = *world,
                    .model = model,

@@ -5,6 +5,7 @@
 #include "core/base/error.h"
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
+#include "core/telemetry/trace.h"
 #include "optim/clip.h"
 #include "recipes/batch_step.h"
 
@@ -109,8 +110,9 @@ void Trainer::run() {
   parts_.telemetry.start(state_.step, total_steps_);
   last_step_ = Clock::now();
   while (!finished()) {
+    const telemetry::StepSpan traced;
     const Clock::time_point begin = Clock::now();
-    const data::StepData data = loader_.step(state_.step);
+    const data::StepData data = next_data();
     const StepResult result = step(data);
     count(result, data);
     report(result, data, std::chrono::duration<double>(Clock::now() - begin).count());
@@ -131,6 +133,20 @@ void Trainer::run() {
     log::info("train.max_time is over after {} of {} steps", state_.step, total_steps_);
   else if (state_.step < total_steps_)
     log::info("stopped early: no better held-out loss since step {}", state_.best_step);
+}
+
+void Trainer::run_steps(int64_t steps) {
+  for (int64_t i = 0; i < steps; ++i) {
+    const data::StepData data = next_data();
+    const StepResult result = step(data);
+    count(result, data);
+  }
+  finish_publishing();
+}
+
+data::StepData Trainer::next_data() {
+  const telemetry::Span span("data");
+  return loader_.step(state_.step);
 }
 
 // At the end of a run nothing may be under way, nor a rank left waiting for what another sends.
@@ -168,6 +184,7 @@ Trainer::StepResult Trainer::step(const data::StepData& data) {
 // ranks.
 Trainer::StepResult Trainer::agree_and_update(const nn::HeadLoss& loss,
                                               const data::StepData& data) {
+  const telemetry::Span span("optimizer");
   constexpr int64_t kExtra = 4;
   const Tensor squares = optim::sums_of_squares(optimizer_.shards());
   const int64_t n = squares.numel(), ranks = parts_.world.size();
@@ -246,6 +263,7 @@ bool Trainer::evaluation_due(bool last) const {
 }
 
 void Trainer::evaluate_now() {
+  const telemetry::Span span("evaluation");
   parts_.model.units->gather_all();
   last_evaluation_ = evaluate(parts_.model, *parts_.eval,
                               {.max_records = parts_.config.train.eval_records}, parts_.world);
@@ -275,6 +293,7 @@ int64_t Trainer::checkpoint_bytes() const {
 
 void Trainer::save() {
   if (saved_step_ == state_.step) return;
+  const telemetry::Span span("checkpoint");
   const Clock::time_point begin = Clock::now();
   std::vector<nn::StatePiece> states = parts_.model.units->value_pieces();
   for (nn::StatePiece& piece : optimizer_.states()) states.push_back(std::move(piece));

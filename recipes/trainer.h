@@ -35,6 +35,8 @@ class Trainer {
   // From the newest checkpoint, or the start, to the end. Throws try_again when a stop was
   // requested and a checkpoint is committed; bad_data after too many non-finite steps in a row.
   void run();
+  // So many steps without evaluations and checkpoints, for `weft bench`. All is done on return.
+  void run_steps(int64_t steps);
 
   // Of all ranks together, before file overhead.
   int64_t checkpoint_bytes() const;
@@ -53,6 +55,7 @@ class Trainer {
     double seconds = 0;     // rank 0\'s clock since the step before
   };
   bool resume();
+  data::StepData next_data();
   StepResult step(const data::StepData& data);
   void finish_publishing();
   nn::HeadLoss forward_backward(const data::StepData& data);
