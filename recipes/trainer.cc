@@ -137,6 +137,7 @@ void Trainer::run() {
 
 void Trainer::run_steps(int64_t steps) {
   for (int64_t i = 0; i < steps; ++i) {
+    const telemetry::StepSpan traced;
     const data::StepData data = next_data();
     const StepResult result = step(data);
     count(result, data);

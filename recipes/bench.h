@@ -1,0 +1,30 @@
+// `weft bench [CONFIG] [key=value ...]`: what this machine can do for the model of a run, and what
+// share of it the run's step reaches.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "parallel/communicator.h"
+#include "recipes/run_config.h"
+
+namespace weft::recipes {
+
+struct BenchOptions {
+  RunConfig config;
+  int64_t warmup = 3;  // steps
+  int64_t steps = 20;  // timed
+  bool floor = true;   // measure the pieces of a step, each alone
+  bool step = true;    // run the step
+  bool json = false;
+};
+
+// As for a run, but neither data nor a tokenizer is needed, any recipe may start from model.config,
+// and train.global_batch, where it is not given, is one micro-batch a rank. `path` may be empty.
+RunConfig read_bench_config(const std::string& path, const std::vector<std::string>& overrides);
+
+// Every rank calls it; rank 0 prints to standard output.
+void run_bench(const BenchOptions& options, const std::shared_ptr<parallel::Communicator>& world);
+
+}  // namespace weft::recipes
