@@ -317,10 +317,7 @@ class CommandLine {
   }
 
   void bench() {
-    const bool file = !overrides_.empty() && overrides_[0].find('=') == std::string::npos;
-    if (file) config_ = overrides_[0];
-    overrides_.erase(overrides_.begin(), overrides_.begin() + file);
-    bench_.config = recipes::read_bench_config(config_, overrides_);
+    bench_.config = recipes::read_bench_config(overrides_);
     log::configure(bench_.config.log.level, process_.rank, process_.world_size);
     if (bench_.config.train.threads > 0)
       set_num_threads(static_cast<int>(bench_.config.train.threads));

@@ -136,10 +136,10 @@ void Units::end_spans() {
 void Units::finish_reduce() {
   ready_.assign(ready_.size(), true);
   start_ready();
-  for (Memory& memory : memory_) {
-    memory.reducing.wait();
-    memory.reducing = {};
-    memory.span.end();
+  for (auto memory = memory_.rbegin(); memory != memory_.rend(); ++memory) {  // as they started
+    memory->reducing.wait();
+    memory->reducing = {};
+    memory->span.end();
   }
 }
 

@@ -41,12 +41,15 @@ void check(const RunConfig& config) {
 
 }  // namespace
 
-RunConfig read_bench_config(const std::string& path, const std::vector<std::string>& overrides) {
+RunConfig read_bench_config(std::vector<std::string> arguments) {
+  const bool file = !arguments.empty() && arguments[0].find('=') == std::string::npos;
+  const std::string path = file ? arguments[0] : "";
+  if (file) arguments.erase(arguments.begin());
   constexpr int64_t kNotGiven = 0;
   RunConfig config;
   config.train.global_batch = kNotGiven;
   ConfigVisitor visitor = config_detail::visit(config);
-  config_detail::read(visitor, path, overrides);
+  config_detail::read(visitor, path, arguments);
   const bool given = config.train.global_batch != kNotGiven;
   if (!given) config.train.global_batch = config.train.micro_batch;
   check(config);
@@ -58,6 +61,8 @@ void run_bench(const BenchOptions& options, const std::shared_ptr<parallel::Comm
   RunConfig config = options.config;
   if (config.train.global_batch == 0)
     config.train.global_batch = config.train.micro_batch * world->size();
+  if (!options.step && !options.floor)
+    fail(ErrorKind::usage, "weft bench: --no-step and --no-floor leave nothing to do");
   const StepBench bench = bench_step(
       config, world, {.warmup = options.warmup, .steps = options.step ? options.steps : 0});
   const StepShape& shape = bench.shape;

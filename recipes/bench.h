@@ -21,8 +21,9 @@ struct BenchOptions {
 };
 
 // As for a run, but neither data nor a tokenizer is needed, any recipe may start from model.config,
-// and train.global_batch, where it is not given, is one micro-batch a rank. `path` may be empty.
-RunConfig read_bench_config(const std::string& path, const std::vector<std::string>& overrides);
+// and train.global_batch, where it is not given, is 0: one micro-batch a rank. `arguments`: a YAML
+// file, unless the first is a "key=value" already, and what replaces its values.
+RunConfig read_bench_config(std::vector<std::string> arguments);
 
 // Every rank calls it; rank 0 prints to standard output.
 void run_bench(const BenchOptions& options, const std::shared_ptr<parallel::Communicator>& world);

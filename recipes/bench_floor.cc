@@ -42,7 +42,9 @@ struct ProductShape {
 void measure_products(const StepShape& s, const ProductShape& p, BenchTimer& timer, Floor& floor) {
   const Tensor x = random({p.tokens, p.in}, s.dtype, s.device);
   const Tensor w = random({p.out, p.in}, s.dtype, s.device, 0.02f);
-  const Tensor y = random({p.tokens, p.out}, s.dtype, s.device);
+  // dY is random numbers too: power, and with it the clock, depends on the bits.
+  const Tensor dy = random({p.tokens, p.out}, s.dtype, s.device);
+  const Tensor y = Tensor::empty(dy.shape(), s.dtype, s.device, MemoryTag::workspace);
   const double flops =
       2.0 * static_cast<double>(p.tokens) * static_cast<double>(p.in) * static_cast<double>(p.out);
   const auto add = [&](const char* what, int64_t m, int64_t n, int64_t k, double calls,
@@ -50,15 +52,14 @@ void measure_products(const StepShape& s, const ProductShape& p, BenchTimer& tim
     floor.products.push_back({p.name + " " + what, fmt::format("{} x {} x {}", m, n, k), flops,
                               timer.median(product), calls});
   };
-  // dY is random numbers too: power, and with it the clock, depends on the bits.
+  add("forward", p.tokens, p.out, p.in, p.forwards, [&] { ops::matmul(x, ops::transposed(w), y); });
   const Tensor dx = Tensor::empty(x.shape(), s.dtype, s.device, MemoryTag::workspace);
-  add("dX", p.tokens, p.in, p.out, p.backwards, [&] { ops::matmul(y, w, dx); });
+  add("dX", p.tokens, p.in, p.out, p.backwards, [&] { ops::matmul(dy, w, dx); });
   if (!s.frozen_base) {
     const Tensor dw = Tensor::zeros(w.shape(), s.gradient_dtype, s.device, MemoryTag::workspace);
     add("dW", p.out, p.in, p.tokens, p.backwards,
-        [&] { ops::matmul(ops::transposed(y), x, dw, {.accumulate = true}); });
+        [&] { ops::matmul(ops::transposed(dy), x, dw, {.accumulate = true}); });
   }
-  add("forward", p.tokens, p.out, p.in, p.forwards, [&] { ops::matmul(x, ops::transposed(w), y); });
 }
 
 std::vector<ProductShape> product_shapes(const StepShape& s) {

@@ -74,13 +74,13 @@ std::string step_text(const BenchResult& result) {
     text += fmt::format("{:<36} {:>10.1f} %\n", "  of the floor", 100 * result.share_of_floor());
   text += fmt::format("{:<36} {:>10.1f} s\n", "start to end of the first step",
                       step.first_step_seconds);
-  text += fmt::format("{:<36} {:>10.2f} GiB ({:.2f} with the start)\n", "peak memory",
-                      static_cast<double>(step.peak_total) / kGiB,
-                      static_cast<double>(step.peak_since_start) / kGiB);
+  const auto bytes = [](size_t count) { return human_bytes(static_cast<double>(count)); };
+  text += fmt::format("{:<36} {:>13} ({} with the start)\n", "peak memory", bytes(step.peak_total),
+                      bytes(step.peak_since_start));
   for (size_t tag = 0; tag < step.peak_bytes.size(); ++tag)
     if (step.peak_bytes[tag] > 0)
-      text += fmt::format("  {:<34} {:>10.2f} GiB\n", name_of(static_cast<MemoryTag>(tag)),
-                          static_cast<double>(step.peak_bytes[tag]) / kGiB);
+      text += fmt::format("  {:<34} {:>13}\n", name_of(static_cast<MemoryTag>(tag)),
+                          bytes(step.peak_bytes[tag]));
   return text;
 }
 
