@@ -33,6 +33,8 @@ class Units {
   Units(std::vector<nn::Unit> units, std::shared_ptr<Communicator> data);  // the only axis
 
   const UnitTable& table() const { return table_; }
+  // The data ranks, for tensors where the units are.
+  const std::shared_ptr<Communicator>& communicator() const { return data_; }
   int size() const { return static_cast<int>(table_.units().size()); }
 
   // Allocates the buffers, zeroed, and sets each Parameter's value and grad (trainable ones only)

@@ -23,10 +23,12 @@ std::string name_of_model(const ModelSection& model) {
 }
 
 std::string name_of_case(const RunConfig& config, const StepShape& shape, int ranks) {
-  return fmt::format("{} {} seq {} micro-batch {} recompute {} {} x{}", name_of_model(config.model),
-                     enum_name(config.recipe, kRecipeNames), shape.seq_len, shape.rows,
-                     enum_name(config.train.recompute, kRecomputeNames), weft::name_of(shape.dtype),
-                     ranks);
+  const int64_t layers = config.train.recompute_layers;
+  const std::string blocks = layers > 0 ? fmt::format(" of {} blocks", layers) : "";
+  return fmt::format("{} {} seq {} micro-batch {} recompute {}{} {} x{}",
+                     name_of_model(config.model), enum_name(config.recipe, kRecipeNames),
+                     shape.seq_len, shape.rows, enum_name(config.train.recompute, kRecomputeNames),
+                     blocks, weft::name_of(shape.dtype), ranks);
 }
 
 void check(const RunConfig& config) {

@@ -68,7 +68,7 @@ std::vector<ProductShape> product_shapes(const StepShape& s) {
   const int64_t hidden = c.hidden_size, ffn = c.intermediate_size;
   const double once = static_cast<double>(c.num_hidden_layers * s.micro_batches);
   // Computing a block again ends with the input of its last product.
-  const double forwards = s.recompute == Recompute::full ? 2 * once : once;
+  const double forwards = once + static_cast<double>(s.layers(Recompute::full) * s.micro_batches);
   const int64_t chunk = std::min(s.tokens(), kHeadChunk);
   const double chunks = s.tokens_a_step() / static_cast<double>(chunk);
   return {{"qkv", s.tokens(), hidden, q + 2 * kv, forwards, once},
@@ -116,7 +116,7 @@ void measure_attention(const StepShape& s, BenchTimer& timer, Floor& floor) {
   // Causal: half of the square. Backward: five products for the forward's two.
   const double flops = 2.0 * static_cast<double>(s.tokens()) * static_cast<double>(s.seq_len * q);
   const double once = static_cast<double>(c.num_hidden_layers * s.micro_batches);
-  const double forwards = s.recompute == Recompute::full ? 2 * once : once;
+  const double forwards = once + static_cast<double>(s.layers(Recompute::full) * s.micro_batches);
   floor.attention.push_back(
       {"attention forward", shape, flops, timer.median([&] { ops::attention(args); }), forwards});
   floor.attention.push_back({"attention backward", shape, 2.5 * flops,
@@ -130,6 +130,13 @@ double sum(const std::vector<FloorPart>& parts) {
 }
 
 }  // namespace
+
+int64_t StepShape::layers(Recompute mode) const {
+  int64_t count = 0;
+  for (int64_t layer = 0; layer < model.num_hidden_layers; ++layer)
+    count += recompute.of(static_cast<size_t>(layer)) == mode;
+  return count;
+}
 
 // Elements of a token and layer, h: width, q and k: widths of queries and keys, f: of gate:
 //
@@ -155,11 +162,11 @@ double elementwise_bytes(const StepShape& s) {
   const double v = static_cast<double>(c.vocab_size);
   const double forward = 8 * h + 2 * (q + k) + 3 * f;
   double layer = forward + 5 * f + 8 * h + 2 * (q + k);
-  if (s.recompute == Recompute::selective) layer += 2 * h + f;
-  if (s.recompute == Recompute::full) layer += forward;
   if (s.frozen_base) layer += (h + q + 2 * k) + (q + h) + (h + 2 * f) + (f + h);
+  const double again = static_cast<double>(s.layers(Recompute::selective)) * (2 * h + f) +
+                       static_cast<double>(s.layers(Recompute::full)) * forward;
   const double ends = 3 * v + 8 * h + 2 * h + (s.frozen_base ? 0 : 5 * h);
-  const double elements = static_cast<double>(c.num_hidden_layers) * layer + ends;
+  const double elements = static_cast<double>(c.num_hidden_layers) * layer + again + ends;
   return s.tokens_a_step() * elements * static_cast<double>(size_of(s.dtype));
 }
 

@@ -17,13 +17,15 @@ struct StepShape {
   int64_t seq_len = 0;
   int64_t micro_batches = 1;
   bool frozen_base = false;  // LoRA
-  Recompute recompute = Recompute::none;
+  models::RecomputePlan recompute = Recompute::none;
   DType dtype = DType::f32;
   DType gradient_dtype = DType::f32;
   int64_t optimizer_bytes = 0;  // moved by one clip and update of this rank
   Device device;
 
   int64_t tokens() const { return rows * seq_len; }  // of a micro-batch
+  // Blocks that are treated so.
+  int64_t layers(Recompute mode) const;
   double tokens_a_step() const { return static_cast<double>(tokens() * micro_batches); }
 };
 

@@ -107,7 +107,7 @@ StepShape shape_of(const RunConfig& config, const Model& model, const ModelOptio
                   .rows = config.train.micro_batch,
                   .seq_len = config.data.seq_len,
                   .frozen_base = config.recipe == Recipe::lora,
-                  .recompute = config.train.recompute,
+                  .recompute = config.train.recompute_plan(),
                   .dtype = options.dtype,
                   .gradient_dtype = options.units.f32_gradients ? DType::f32 : options.dtype,
                   .device = model.device};
@@ -117,15 +117,17 @@ StepShape shape_of(const RunConfig& config, const Model& model, const ModelOptio
 
 // The states read and written, the gradients read for the norm and for the update, the values
 // written (and read, where they are their own masters). A rank does this for its shard.
-int64_t optimizer_traffic(const Model& model, const StepShape& shape, int ranks) {
+int64_t optimizer_traffic(const Model& model, const RunConfig& config, const StepShape& shape,
+                          int ranks) {
+  const bool masters =
+      shape.dtype != DType::f32 && config.train.master_weights == MasterWeights::fp32;
   const auto held = [&](MemoryTag tag) {
     return static_cast<int64_t>(memory_use(tag, model.device).current);
   };
   const int64_t values =
       model.trainable_parameters() * static_cast<int64_t>(size_of(shape.dtype)) / ranks;
   const int64_t gradients = held(MemoryTag::gradient) / ranks;
-  return 2 * held(MemoryTag::optimizer) + 2 * gradients +
-         (shape.dtype == DType::f32 ? 2 : 1) * values;
+  return 2 * held(MemoryTag::optimizer) + 2 * gradients + (masters ? 1 : 2) * values;
 }
 
 void run_windows(Trainer& trainer, Device device, int64_t steps, StepTiming& timing) {
@@ -196,7 +198,7 @@ StepBench bench_step(const RunConfig& run, const std::shared_ptr<parallel::Commu
                    .folder = folder,
                    .telemetry = telemetry,
                    .base_model = {}});
-  bench.shape.optimizer_bytes = optimizer_traffic(model, bench.shape, ranks);
+  bench.shape.optimizer_bytes = optimizer_traffic(model, config, bench.shape, ranks);
   if (options.steps > 0) bench.timing = time_steps(trainer, device, options);
   return bench;
 }

@@ -256,9 +256,20 @@ void fill_through_host(const Tensor& destination, const std::function<void(const
 }
 
 DType dtype_of(Precision precision, Device device) {
-  if (precision == Precision::automatic)
-    return !device.is_cpu() || cpu_has_native_bf16() ? DType::bf16 : DType::f32;
-  return precision == Precision::bf16 ? DType::bf16 : DType::f32;
+  switch (precision) {
+    case Precision::fp32:
+      return DType::f32;
+    case Precision::bf16:
+      return DType::bf16;
+    case Precision::fp16:
+      if (device.is_cpu())
+        fail(ErrorKind::usage, "fp16 is computed on GPUs only: use bf16 or fp32 on a CPU");
+      return DType::f16;
+    case Precision::automatic:
+      break;
+  }
+  if (device.is_cpu()) return cpu_has_native_bf16() ? DType::bf16 : DType::f32;
+  return device_memory::has_bf16(device.index) ? DType::bf16 : DType::f16;
 }
 
 }  // namespace weft::recipes

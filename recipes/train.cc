@@ -20,7 +20,7 @@ ModelOptions model_options(const RunConfig& config, const parallel::Mesh& mesh, 
   const int64_t ranks = mesh.data().size();
   const bool one_micro_batch = config.train.global_batch <= config.train.micro_batch * ranks;
   const bool f32_gradients = config.train.gradient_dtype == Precision::automatic
-                                 ? dtype == DType::f32 || !one_micro_batch
+                                 ? dtype != DType::bf16 || !one_micro_batch
                                  : config.train.gradient_dtype == Precision::fp32;
   ModelOptions options{.path = config.model.path,
                        .config_path = config.model.config,

@@ -174,14 +174,18 @@ std::vector<nn::Projection*> Decoder::projections() {
 }
 
 void Decoder::prepare(nn::Step& step) const {
-  step.rope_table = ops::rope_table(step.positions, inv_freq_.to(step.positions.device()));
+  const Device device = step.positions.device();
+  step.rope_table = ops::rope_table(step.positions, inv_freq_.to(device));
+  if (step.labels.defined()) nn::Head::prepare(step, device);
 }
 
-nn::HeadLoss Decoder::train(const nn::Step& step, Recompute recompute, const UnitHooks& hooks,
-                            bool last_micro_batch) const {
+void Decoder::train(const nn::Step& step, const RecomputePlan& recompute, const UnitHooks& hooks,
+                    bool last_micro_batch) const {
   using Keep = nn::Tape::Keep;
   const size_t head_unit = blocks_.size() + 1;
-  const Keep keep = recompute == Recompute::none ? Keep::everything : Keep::expensive;
+  const auto keep = [&](size_t layer) {
+    return recompute.of(layer) == Recompute::none ? Keep::everything : Keep::expensive;
+  };
   std::vector<nn::Tape> tapes;
   std::optional<telemetry::Span> phase(std::in_place, "forward");
   hooks.gather(0);
@@ -189,20 +193,20 @@ nn::HeadLoss Decoder::train(const nn::Step& step, Recompute recompute, const Uni
   if (!config_.tie_word_embeddings) hooks.release(0);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const telemetry::Span span("layer", static_cast<int64_t>(i));
-    tapes.emplace_back(recompute == Recompute::full ? Keep::nothing : keep);
+    const bool again = recompute.of(i) == Recompute::full;
+    tapes.emplace_back(again ? Keep::nothing : keep(i));
     const Tensor input = x;
     hooks.gather(i + 1);
     x = blocks_[i].forward(input, step, tapes[i]);
     hooks.release(i + 1);
-    if (recompute == Recompute::full) {
-      tapes[i] = nn::Tape(keep);
+    if (again) {
+      tapes[i] = nn::Tape(keep(i));
       tapes[i].push(input);
     }
   }
-  Tensor dx;
   phase.emplace("head");
   hooks.gather(head_unit);
-  const nn::HeadLoss loss = head_->train(x, step, dx);
+  Tensor dx = head_->train(x, step);
   hooks.release(head_unit);
   if (last_micro_batch) hooks.reduce(head_unit);
   x = {};
@@ -210,7 +214,7 @@ nn::HeadLoss Decoder::train(const nn::Step& step, Recompute recompute, const Uni
   for (size_t i = blocks_.size(); i-- > 0;) {
     const telemetry::Span span("layer", static_cast<int64_t>(i));
     hooks.gather(i + 1);
-    if (recompute == Recompute::full) {
+    if (recompute.of(i) == Recompute::full) {
       const telemetry::Span again("recompute");
       const Tensor input = tapes[i].pop();
       blocks_[i].forward(input, step, tapes[i]);
@@ -223,7 +227,6 @@ nn::HeadLoss Decoder::train(const nn::Step& step, Recompute recompute, const Uni
   embedding_->backward(dx, step);
   hooks.release(0);
   if (last_micro_batch) hooks.reduce(0);
-  return loss;
 }
 
 Tensor Decoder::forward_without_tape(const nn::Step& step, const UnitHooks& hooks) const {

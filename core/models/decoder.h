@@ -36,12 +36,14 @@ class Decoder {
   // Every projection of the blocks, in order, for passes.
   std::vector<nn::Projection*> projections();
 
-  // Fills what the layers share (the rotary table). Call once for each Step.
+  // Fills what the layers share: the rotary table, and which rows are scored where the step has
+  // labels. Call once for each Step.
   void prepare(nn::Step& step) const;
 
-  // One micro-batch: forward, loss, backward. Gradients +=. `reduce` hooks run when last is true.
-  nn::HeadLoss train(const nn::Step& step, Recompute recompute, const UnitHooks& hooks,
-                     bool last_micro_batch) const;
+  // One micro-batch: forward, loss (step.loss_sum), backward. Gradients +=. `reduce` hooks run when
+  // last is true. Does not wait for a GPU.
+  void train(const nn::Step& step, const RecomputePlan& recompute, const UnitHooks& hooks,
+             bool last_micro_batch) const;
   // Loss only.
   nn::HeadLoss evaluate(const nn::Step& step, const UnitHooks& hooks,
                         std::vector<nn::ScoredToken>* scored = nullptr) const;

@@ -28,10 +28,16 @@ struct Step {
                       // undefined when generating
   Tensor sample_ids;  // [T] i64: the record that a token came from (dropout's key)
   std::vector<ops::AttentionDocument> documents;
-  Tensor rope_table;  // [T, head_dim], filled by the model (Decoder::prepare)
+  // Filled by Decoder::prepare.
+  Tensor rope_table;     // [T, head_dim]
+  Tensor scored_rows;    // [N] i32: the tokens that have a label
+  Tensor scored_labels;  // [N] i32: their labels
 
-  float loss_scale =
-      1;  // 1 / trained tokens of the whole global batch: gradients are per trained token
+  // Mode::train, where the model is. The gradients' factor [1] f32: 1 / trained tokens of the whole
+  // global batch, times the loss scale of fp16; and where the loss goes [1] f64 (=): the sum over
+  // the scored tokens of -log p(label).
+  Tensor loss_scale;
+  Tensor loss_sum;
   uint64_t seed = 0;                    // dropout
   uint64_t number = 0;                  // dropout: the optimizer step
   WeightGrads* weight_grads = nullptr;  // required in Mode::train

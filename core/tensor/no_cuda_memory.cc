@@ -16,6 +16,9 @@ int count() {
 const char* why_none() {
   return "this build of weft has no GPU code: build it with the preset `cuda`, or use the CPU";
 }
+bool has_bf16(int) {
+  no_cuda();
+}
 void* take(size_t, int) {
   no_cuda();
 }
@@ -32,6 +35,18 @@ void synchronize(int) {
   no_cuda();
 }
 void* stream(int) {
+  no_cuda();
+}
+std::shared_ptr<void> pinned(size_t) {
+  no_cuda();
+}
+std::shared_ptr<void> copy_later(void*, const void*, size_t, int) {
+  no_cuda();
+}
+void wait(const std::shared_ptr<void>&) {
+  no_cuda();
+}
+bool passed(const std::shared_ptr<void>&) {
   no_cuda();
 }
 

@@ -9,8 +9,9 @@
 
 #include "core/base/error.h"
 #include "core/base/rng.h"
+#include "core/ops/update_control.h"
 #include "optim/adamw.h"
-#include "optim/clip.h"
+#include "optim/norm.h"
 #include "parallel/thread_communicator.h"
 #include "parallel/world.h"
 
@@ -165,7 +166,7 @@ std::pair<std::string, std::vector<double>> train(Communicator& group, int k, DT
   Units units(make_units(dtype), borrow(group));
   units.materialize();
   units.init_random(3);
-  optim::Adamw adamw(units.shards(), {.weight_decay = 0.1});
+  optim::Adamw adamw(units.shards(), {.weight_decay = 0.1, .max_grad_norm = 1});
   std::vector<double> norms;
   for (int step = 0; step < 5; ++step) {
     units.zero_gradients();
@@ -179,12 +180,12 @@ std::pair<std::string, std::vector<double>> train(Communicator& group, int k, DT
       units.release(u);
     }
     units.finish_reduce();
-    const Tensor sums = optim::sums_of_squares(units.shards());
+    const Tensor sums = Tensor::zeros({static_cast<int64_t>(adamw.shards().size())}, DType::f64);
+    optim::sums_of_squares(adamw.shards(), sums);
     const Tensor gathered = Tensor::empty({group.size(), sums.numel()}, DType::f64);
     group.all_gather(sums, gathered).wait();
-    const optim::Clip clip = optim::clip(gathered, 1.0);
-    norms.push_back(clip.norm);
-    adamw.update(1e-2, clip.control);
+    const Tensor report = adamw.update(1e-2, step, gathered);
+    norms.push_back(report.data<double>()[static_cast<int>(ops::StepReport::grad_norm)]);
     units.publish();
   }
   units.gather_all();

@@ -28,6 +28,8 @@ TEST(Floor, CountsTheBytesBetweenTheProducts) {
   EXPECT_DOUBLE_EQ(elements_a_token(shape), none + 2 * (2 * h + f));
   shape.recompute = Recompute::full;
   EXPECT_DOUBLE_EQ(elements_a_token(shape), none + 2 * forward);
+  shape.recompute = {Recompute::full, 1};  // of the two blocks
+  EXPECT_DOUBLE_EQ(elements_a_token(shape), none + forward);
   shape.recompute = Recompute::none;
   shape.frozen_base = true;  // q + k + v is 128 wide
   EXPECT_DOUBLE_EQ(elements_a_token(shape),
