@@ -67,6 +67,7 @@ void run_bench(const BenchOptions& options, const std::shared_ptr<parallel::Comm
     fail(ErrorKind::usage, "weft bench: --no-step and --no-floor leave nothing to do");
   const StepBench bench = bench_step(config, world,
                                      {.local_rank = options.local_rank,
+                                      .cache_folder = options.cache_folder,
                                       .warmup = options.warmup,
                                       .steps = options.step ? options.steps : 0});
   const StepShape& shape = bench.shape;

@@ -26,7 +26,8 @@ struct StepBench {
 };
 
 struct StepBenchOptions {
-  int local_rank = 0;  // of this rank among those of its host
+  int local_rank = 0;        // of this rank among those of its host
+  std::string cache_folder;  // TrainOptions'
   int64_t warmup = 3;
   int64_t steps = 20;  // 0: only the shape
 };

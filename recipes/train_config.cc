@@ -43,6 +43,10 @@ void TrainConfig::visit(ConfigVisitor& v) {
   v.field("memory_limit", memory_limit,
           "what a run takes of a GPU that others use too, at most (\"40GiB\"); 0: all of it")
       .may_change();
+  v.field("tf32", tf32, "GPUs round fp32 operands of products to TF32 (10 bits); CPUs never do");
+  v.field("algorithm_cache", algorithm_cache,
+          "folder of the timed algorithms of GPU products; empty: the user's; `none`: do not time")
+      .may_change();
   v.field("threads", threads, "threads a rank; `auto`: its share of the host's cores")
       .at_least(1)
       .word_for("auto", 0)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "core/base/config_field.h"
 #include "core/models/recompute.h"
@@ -51,7 +52,9 @@ struct TrainConfig {
   bool deterministic = true;
   Graphs graphs = Graphs::automatic;
   Bytes memory_limit{};  // 0: all of the GPU
-  int64_t threads = 0;   // 0: auto, the rank's share of the cores
+  bool tf32 = false;
+  std::string algorithm_cache;  // folder; "": the user's; "none": products are not timed
+  int64_t threads = 0;          // 0: auto, the rank's share of the cores
 
   int64_t micro_batch = 1;   // rows a rank and micro-step
   int64_t global_batch = 8;  // rows a step, over all ranks
