@@ -34,6 +34,7 @@ struct Step {
       1;  // 1 / trained tokens of the whole global batch: gradients are per trained token
   uint64_t seed = 0;                    // dropout
   uint64_t number = 0;                  // dropout: the optimizer step
+  bool deterministic = true;            // the same bits on every run; false: what is faster
   WeightGrads* weight_grads = nullptr;  // required in Mode::train
 
   KvCache* cache = nullptr;         // Mode::generate only

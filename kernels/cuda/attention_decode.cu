@@ -247,12 +247,13 @@ bool takes(const AttentionArgs& args) {
 }
 
 void forward(const AttentionArgs& args, cudaStream_t stream) {
-  const std::vector<KeyRange> ranges = key_ranges(*args.documents);
-  const Tensor on_gpu = upload(ranges, args.device, stream);
-  Params params{attention_params(args), static_cast<const KeyRange*>(on_gpu.raw()), nullptr};
-  const int64_t count = static_cast<int64_t>(ranges.size());
+  const KeptList ranges =
+      KeptLists::get(KeptLists::key_of(args.device, KeptLists::key_ranges, {}, *args.documents),
+                     stream, [&] { return key_ranges(*args.documents); });
+  Params params{attention_params(args), ranges.data<const KeyRange>(), nullptr};
+  const int64_t count = ranges.count;
   Tensor partials;
-  if (ranges.size() > args.documents->size()) {
+  if (count > static_cast<int64_t>(args.documents->size())) {
     partials = Tensor::empty({count, args.shape.num_heads, args.shape.head_dim + 2}, DType::f32,
                              args.device, MemoryTag::workspace);
     params.partials = pointer<float>(partials);
