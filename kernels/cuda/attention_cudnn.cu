@@ -67,11 +67,11 @@ std::string why_not(const AttentionArgs& args, std::initializer_list<HeadsView> 
   return why_not_documents(*args.documents);
 }
 
-// n or a little more, four values for each doubling past 8 * least, so that other lists of
-// documents meet the same plans.
+// n or a little more, two values for each doubling past 4 * least: a plan may take a second to
+// build, and other lists of documents should meet the same ones.
 int64_t bucket(int64_t n, int64_t least) {
   int64_t step = least;
-  while (step * 8 < n) step *= 2;
+  while (step * 4 < n) step *= 2;
   return divide_up(n, step) * step;
 }
 

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <unordered_map>
@@ -188,6 +189,12 @@ class GraphPlan final : public Plan {
   int64_t workspace_bytes_ = 0;
 };
 
+// cuDNN's messages are traces of many lines.
+std::string in_one_line(std::string message) {
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  return message.substr(0, 300);
+}
+
 PlanOrReason build(const PlanKey& key) {
   try {
     Handle& handle = handle_of(key.gpu);
@@ -195,7 +202,7 @@ PlanOrReason build(const PlanKey& key) {
     const std::lock_guard lock(handle.mutex);
     auto plan = std::make_unique<GraphPlan>(key, handle);
     std::string why_not = plan->build();
-    if (!why_not.empty()) return {nullptr, "cuDNN refuses it: " + why_not};
+    if (!why_not.empty()) return {nullptr, "cuDNN refuses it: " + in_one_line(why_not)};
     return {std::move(plan), ""};
   } catch (const std::runtime_error& e) {  // a function or library that is not there
     return {nullptr, fmt::format("cuDNN refuses it: {}", e.what())};
