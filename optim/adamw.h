@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/nn/shard.h"
+#include "core/ops/adamw.h"
 
 namespace weft::optim {
 
@@ -12,24 +13,41 @@ struct AdamwOptions {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double eps = 1e-8;
-  double weight_decay = 0.0;  // on segments that decay
+  double weight_decay = 0.0;       // on segments that decay
+  double max_grad_norm = 0.0;      // 0: no clipping
+  bool master_weights = true;      // false: bf16 values are rounded stochastically, without a copy
+  DType state_dtype = DType::f32;  // of m and v; bf16 is rounded stochastically
+  uint64_t seed = 0;               // of stochastic rounding
+  double loss_scale = 1.0;         // fp16's, at first
+  int64_t scale_window = 0;        // 0: the loss scale stays; see ops::UpdateControlArgs
+};
+
+// What training must remember of it beside states().
+struct AdamwProgress {
+  int64_t updates = 0;  // made so far
+  double loss_scale = 1;
+  int64_t updates_at_scale = 0;
 };
 
 class Adamw {
  public:
-  // Allocates m and v (f32, zero) and, where values are not f32, an f32 master copy.
+  // Allocates m and v (zero) and, where values are not f32, an f32 master copy.
   Adamw(std::vector<nn::Shard> shards, const AdamwOptions& options);
 
   // Master copies from the values: after values were read or made, not after the states were
   // loaded.
   void take_values();
 
-  // One update of every segment. `control`: see ops::AdamwArgs; when control[1] is 0 nothing
-  // changes, the count of updates neither. Values are written: parallel::Units::publish comes next.
-  void update(double lr, const Tensor& control);
+  // One update of every segment, or none where a loss or gradient is not finite. gathered [ranks,
+  // shards + losses] f64: see ops::UpdateControlArgs. `step` keys stochastic rounding. Returns
+  // ops::StepReport's numbers; nobody waits for a GPU. Values are written: parallel::Units::publish
+  // comes next.
+  Tensor update(double lr, int64_t step, const Tensor& gathered);
+  // The factor of the loss now: [1] f32, where the shards are.
+  Tensor loss_scale() const;
 
-  int64_t updates() const { return updates_; }  // made so far; part of the state
-  void set_updates(int64_t updates) { updates_ = updates; }
+  AdamwProgress progress() const;  // waits
+  void set_progress(const AdamwProgress& progress);
 
   const std::vector<nn::Shard>& shards() const { return shards_; }
   // "m", "v" and, where there is one, "master" of every segment, in order. Views: loading writes
@@ -38,19 +56,25 @@ class Adamw {
 
  private:
   struct State {
-    Tensor master, m, v;  // [n]; master undefined for f32 values
+    Tensor master, m, v;  // [n]; master undefined where the value is its own
   };
   struct Run {  // neighbouring segments with equal hyperparameters
     size_t shard = 0;
     int64_t offset = 0, count = 0;
     bool decay = true;
     float lr_scale = 1.0f;
+    uint64_t name = 0;  // rounded stochastically: the hash of the only segment's name
+    int64_t begin = 0;  // and its first element's index in the parameter
   };
+  void add_runs(size_t shard);
+  bool rounds_stochastically(const nn::Shard& shard) const;
+
   std::vector<nn::Shard> shards_;
   std::vector<State> states_;
   std::vector<Run> runs_;
   AdamwOptions options_;
-  int64_t updates_ = 0;
+  Tensor progress_;  // ops::Progress
+  Tensor control_;   // ops::Control
 };
 
 }  // namespace weft::optim

@@ -7,7 +7,9 @@
 //          finish_reduce; norm of the shards; optimizer updates the shards; publish
 #pragma once
 
+#include <deque>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -21,6 +23,9 @@ struct UnitsOptions {
   bool gradients = true;      // false: values only (eval, generate, export)
   bool f32_gradients = true;  // false: a gradient has its value's dtype
   Device device = {};
+  // In which gradients travel and are summed (f32, bf16); none: their own. A group of one has no
+  // sum, so that nothing is rounded there.
+  std::optional<DType> reduce_dtype = {};
 };
 
 class Units {
@@ -32,6 +37,8 @@ class Units {
   Units(std::vector<nn::Unit> units, std::shared_ptr<Communicator> data);  // the only axis
 
   const UnitTable& table() const { return table_; }
+  // The data ranks, for tensors where the units are.
+  const std::shared_ptr<Communicator>& communicator() const { return data_; }
   int size() const { return static_cast<int>(table_.units().size()); }
 
   // Allocates the buffers, zeroed, and sets each Parameter's value and grad (trainable ones only)
@@ -70,11 +77,14 @@ class Units {
     Tensor value;     // [padded]
     Tensor grad;      // [padded], undefined when frozen
     Work publishing;  // all-gather of the values
+    Tensor sum;       // [padded], the gradients on their way where that is in another dtype
     Work reducing;    // reduce-scatter of the gradients
   };
   Tensor shard_of(const FlatBuffer& buffer, const Tensor& flat) const;
   void begin_step();
   void start_ready();
+  void start_reduce(size_t buffer);
+  void finish_reduce(size_t buffer);
 
   UnitTable table_;
   int rank_;  // in the mesh
@@ -83,6 +93,8 @@ class Units {
   std::vector<std::vector<size_t>> of_unit_;  // buffers of a unit
   std::vector<bool> ready_;                   // reduce(unit) was called in this step
   int next_reduce_ = -1;                      // the unit whose sum starts next
+  std::optional<DType> reduce_dtype_;
+  std::deque<size_t> summing_;  // buffers whose Memory::sum is on its way, in order
 };
 
 }  // namespace weft::parallel

@@ -236,16 +236,11 @@ std::optional<Json> run_config_of(const std::string& path) {
   return checkpoint::open_latest(checkpoint::local_file_system(), path)->manifest().config;
 }
 
-Device device_of(DeviceChoice choice, int local_rank) {
+Device device_of(DeviceChoice choice) {
   const int gpus = device_memory::count();
   if (choice == DeviceChoice::cpu || (choice == DeviceChoice::automatic && gpus == 0)) return {};
   if (gpus == 0) fail(ErrorKind::unavailable, "train.device=cuda: {}", device_memory::why_none());
-  if (local_rank >= gpus)
-    fail(ErrorKind::unavailable,
-         "local rank {} has no GPU of its own: {} are visible here. Start one rank a GPU, or "
-         "train.device=cpu",
-         local_rank, gpus);
-  return {DeviceKind::cuda, local_rank};
+  return {DeviceKind::cuda, 0};
 }
 
 void fill_through_host(const Tensor& destination, const std::function<void(const Tensor&)>& write) {
@@ -256,9 +251,20 @@ void fill_through_host(const Tensor& destination, const std::function<void(const
 }
 
 DType dtype_of(Precision precision, Device device) {
-  if (precision == Precision::automatic)
-    return !device.is_cpu() || cpu_has_native_bf16() ? DType::bf16 : DType::f32;
-  return precision == Precision::bf16 ? DType::bf16 : DType::f32;
+  switch (precision) {
+    case Precision::fp32:
+      return DType::f32;
+    case Precision::bf16:
+      return DType::bf16;
+    case Precision::fp16:
+      if (device.is_cpu())
+        fail(ErrorKind::usage, "fp16 is computed on GPUs only: use bf16 or fp32 on a CPU");
+      return DType::f16;
+    case Precision::automatic:
+      break;
+  }
+  if (device.is_cpu()) return cpu_has_native_bf16() ? DType::bf16 : DType::f32;
+  return device_memory::has_bf16(device.index) ? DType::bf16 : DType::f16;
 }
 
 }  // namespace weft::recipes

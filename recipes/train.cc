@@ -7,6 +7,8 @@
 #include "core/base/log.h"
 #include "core/data/open_dataset.h"
 #include "parallel/mesh.h"
+#include "parallel/nccl_communicator.h"
+#include "recipes/choose_device.h"
 #include "recipes/export.h"
 #include "recipes/trainer.h"
 
@@ -19,7 +21,7 @@ ModelOptions model_options(const RunConfig& config, const parallel::Mesh& mesh, 
   const int64_t ranks = mesh.data().size();
   const bool one_micro_batch = config.train.global_batch <= config.train.micro_batch * ranks;
   const bool f32_gradients = config.train.gradient_dtype == Precision::automatic
-                                 ? dtype == DType::f32 || !one_micro_batch
+                                 ? dtype != DType::bf16 || !one_micro_batch
                                  : config.train.gradient_dtype == Precision::fp32;
   ModelOptions options{.path = config.model.path,
                        .config_path = config.model.config,
@@ -30,19 +32,12 @@ ModelOptions model_options(const RunConfig& config, const parallel::Mesh& mesh, 
   if (config.recipe == Recipe::lora && config.model.adapter.empty()) options.lora = &config.lora;
   options.units.f32_gradients = f32_gradients;
   options.units.device = device;
+  options.units.reduce_dtype = parallel::dtype_of(config.parallel.reduce_dtype);
   options.data = mesh.group(nn::Axis::data);
+  if (!device.is_cpu() && options.data->size() > 1)
+    options.data = parallel::make_nccl(options.data, device,
+                                       {.timeout_seconds = config.parallel.timeout.seconds});
   return options;
-}
-
-// Ranks on GPUs reduce over NCCL, which is not there yet.
-Device choose_device(const RunConfig& config, const parallel::Communicator& world) {
-  const bool alone = world.size() == 1;
-  if (!alone && config.train.device == DeviceChoice::cuda)
-    fail(ErrorKind::unavailable,
-         "train.device=cuda with {} ranks: only one rank can train on a GPU so far; use "
-         "train.device=cpu, or one rank",
-         world.size());
-  return alone ? device_of(config.train.device) : Device{};
 }
 
 void check_sequence(const RunConfig& config, const Model& model) {
@@ -87,7 +82,7 @@ void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Comm
                                     .context = static_cast<int>(config.parallel.context),
                                     .tensor = static_cast<int>(config.parallel.tensor)});
   checkpoint::RunFolder folder(*world, checkpoint::local_file_system(), config.output_dir);
-  const Device device = choose_device(config, *world);
+  const Device device = choose_device(config.train.device, options.local_rank, *world);
   Model model = load_model(model_options(config, mesh, device));
   check_sequence(config, model);
   const data::Datasets datasets = data::open_datasets(config.data, *model.description.tokenizer,

@@ -10,7 +10,8 @@ namespace weft::recipes {
 
 struct TrainOptions {
   RunConfig config;
-  bool json = false;  // print a summary as one JSON object at the end
+  int local_rank = 0;  // of this rank among those of its host
+  bool json = false;   // print a summary as one JSON object at the end
 };
 
 // Every rank calls it. Throws try_again when a stop was requested and a checkpoint is committed.

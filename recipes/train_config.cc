@@ -6,6 +6,11 @@
 
 namespace weft::recipes {
 
+models::RecomputePlan recompute_plan(const TrainConfig& train) {
+  if (train.recompute_layers == 0) return train.recompute;
+  return {train.recompute, static_cast<size_t>(train.recompute_layers)};
+}
+
 int64_t TrainConfig::warmup_steps(int64_t total_steps) const {
   if (warmup > 0) return warmup;
   return static_cast<int64_t>(std::ceil(warmup_ratio * static_cast<double>(total_steps)));
@@ -14,10 +19,30 @@ int64_t TrainConfig::warmup_steps(int64_t total_steps) const {
 void TrainConfig::visit(ConfigVisitor& v) {
   v.field("device", device, kDeviceNames, "where the model lives").may_change();
   v.field("dtype", dtype, kPrecisionNames,
-          "of weights and activations (bf16 keeps fp32 masters); `auto`: bf16 where the machine "
-          "multiplies it natively, else fp32");
-  v.field("gradient_dtype", gradient_dtype, kPrecisionNames,
-          "of accumulated gradients; `auto`: fp32 unless one micro-batch is a step");
+          "of weights and activations; `auto`: bf16 where the machine multiplies it natively, else "
+          "fp16 on a GPU (with dynamic loss scaling) and fp32 on a CPU");
+  v.field("gradient_dtype", gradient_dtype, kStatePrecisionNames,
+          "of accumulated gradients; `auto`: fp32 unless one bf16 micro-batch is a step");
+  v.field("master_weights", master_weights, kMasterWeightsNames,
+          "fp32: 16-bit weights are copies of fp32 ones; none: bf16 weights are the only ones, "
+          "rounded stochastically");
+  v.field("optimizer_dtype", optimizer_dtype, kStatePrecisionNames,
+          "of AdamW's m and v; bf16 is rounded stochastically; `auto`: fp32");
+  v.field("loss_scale", loss_scale, "fp16: the loss is multiplied by it at first").at_least(1);
+  v.field("scale_window", scale_window,
+          "fp16: the loss scale doubles after so many updates in a row; a step that is not finite "
+          "halves it")
+      .at_least(1);
+  v.field("deterministic", deterministic,
+          "the same run gives the same bits; false takes what is faster");
+  v.field(
+       "graphs", graphs, kGraphsNames,
+       "record a GPU's micro-batches of one shape and replay them (the same bits); `auto`: where "
+       "launches would take longer than the work")
+      .may_change();
+  v.field("memory_limit", memory_limit,
+          "what a run takes of a GPU that others use too, at most (\"40GiB\"); 0: all of it")
+      .may_change();
   v.field("threads", threads, "threads a rank; `auto`: its share of the host's cores")
       .at_least(1)
       .word_for("auto", 0)
@@ -52,6 +77,10 @@ void TrainConfig::visit(ConfigVisitor& v) {
   v.field("recompute", recompute, kRecomputeNames,
           "`full`: keep only each block's input and compute the rest again in backward")
       .may_change();
+  v.field("recompute_layers", recompute_layers,
+          "recompute in so many blocks, from the first, and keep everything in the others; 0: all")
+      .at_least(0)
+      .may_change();
   v.field("eval_every", eval_every, "held-out evaluation every so many steps; 0: only at the end")
       .at_least(0)
       .may_change();
@@ -79,6 +108,11 @@ void TrainConfig::check() const {
   if (schedule == Schedule::wsd && warmup_ratio + decay_ratio > 1)
     fail(ErrorKind::usage, "train.warmup_ratio ({}) and train.decay_ratio ({}) exceed 1 together",
          warmup_ratio, decay_ratio);
+  if (dtype == Precision::fp16 && gradient_dtype == Precision::bf16)
+    fail(ErrorKind::usage, "train.gradient_dtype=bf16 does not go with train.dtype=fp16: use fp32");
+  if (master_weights == MasterWeights::none && dtype == Precision::fp16)
+    fail(ErrorKind::usage,
+         "train.master_weights=none needs bf16 weights: fp16 cannot hold small updates");
   if (micro_batch > global_batch)
     fail(ErrorKind::usage, "train.micro_batch ({}) is larger than train.global_batch ({})",
          micro_batch, global_batch);

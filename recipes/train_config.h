@@ -13,9 +13,18 @@ enum class DeviceChoice { automatic, cpu, cuda };
 inline constexpr EnumName<DeviceChoice> kDeviceNames[] = {
     {DeviceChoice::automatic, "auto"}, {DeviceChoice::cpu, "cpu"}, {DeviceChoice::cuda, "cuda"}};
 
-enum class Precision { automatic, fp32, bf16 };
-inline constexpr EnumName<Precision> kPrecisionNames[] = {
+enum class Precision { automatic, fp32, bf16, fp16 };
+inline constexpr EnumName<Precision> kPrecisionNames[] = {{Precision::automatic, "auto"},
+                                                          {Precision::fp32, "fp32"},
+                                                          {Precision::bf16, "bf16"},
+                                                          {Precision::fp16, "fp16"}};
+// Of gradients and optimizer states.
+inline constexpr EnumName<Precision> kStatePrecisionNames[] = {
     {Precision::automatic, "auto"}, {Precision::fp32, "fp32"}, {Precision::bf16, "bf16"}};
+
+enum class MasterWeights { fp32, none };
+inline constexpr EnumName<MasterWeights> kMasterWeightsNames[] = {{MasterWeights::fp32, "fp32"},
+                                                                  {MasterWeights::none, "none"}};
 
 using Schedule = optim::ScheduleKind;
 inline constexpr EnumName<Schedule> kScheduleNames[] = {{Schedule::constant, "constant"},
@@ -27,11 +36,22 @@ using models::Recompute;
 inline constexpr EnumName<Recompute> kRecomputeNames[] = {
     {Recompute::none, "none"}, {Recompute::selective, "selective"}, {Recompute::full, "full"}};
 
+enum class Graphs { automatic, on, off };
+inline constexpr EnumName<Graphs> kGraphsNames[] = {
+    {Graphs::automatic, "auto"}, {Graphs::on, "on"}, {Graphs::off, "off"}};
+
 struct TrainConfig {
   DeviceChoice device = DeviceChoice::automatic;
   Precision dtype = Precision::automatic;
   Precision gradient_dtype = Precision::automatic;
-  int64_t threads = 0;  // 0: auto, the rank's share of the cores
+  MasterWeights master_weights = MasterWeights::fp32;
+  Precision optimizer_dtype = Precision::automatic;
+  double loss_scale = 65536;    // fp16: at first
+  int64_t scale_window = 1000;  // fp16: updates in a row after which the scale doubles
+  bool deterministic = true;
+  Graphs graphs = Graphs::automatic;
+  Bytes memory_limit{};  // 0: all of the GPU
+  int64_t threads = 0;   // 0: auto, the rank's share of the cores
 
   int64_t micro_batch = 1;   // rows a rank and micro-step
   int64_t global_batch = 8;  // rows a step, over all ranks
@@ -54,9 +74,10 @@ struct TrainConfig {
 
   int64_t seed = 0;
   Recompute recompute = Recompute::selective;
-  int64_t eval_every = 0;    // steps; 0: only at the end
-  int64_t eval_records = 0;  // 0: all held-out records
-  int64_t early_stop = 0;    // evaluations without a lower loss; 0: never
+  int64_t recompute_layers = 0;  // 0: all
+  int64_t eval_every = 0;        // steps; 0: only at the end
+  int64_t eval_records = 0;      // 0: all held-out records
+  int64_t early_stop = 0;        // evaluations without a lower loss; 0: never
   int64_t max_bad_steps = 10;
 
   // The steps of warm-up in a run of `total_steps`.
@@ -65,5 +86,7 @@ struct TrainConfig {
   void visit(ConfigVisitor& v);
   void check() const;
 };
+
+models::RecomputePlan recompute_plan(const TrainConfig& train);
 
 }  // namespace weft::recipes

@@ -10,6 +10,8 @@ Json TrainState::to_json() const {
   Json json;
   json.set("step", step);
   json.set("updates", updates);
+  json.set("loss_scale", loss_scale);
+  json.set("updates_at_scale", updates_at_scale);
   json.set("tokens", tokens);
   json.set("skipped", skipped);
   json.set("bad_in_a_row", bad_in_a_row);
@@ -25,6 +27,10 @@ TrainState TrainState::from_json(const Json& json) {
   TrainState state;
   state.step = json.at("step").as_int();
   state.updates = json.at("updates").as_int();
+  if (json.contains("loss_scale")) {
+    state.loss_scale = json.at("loss_scale").as_double();
+    state.updates_at_scale = json.at("updates_at_scale").as_int();
+  }
   state.tokens = json.at("tokens").as_int();
   state.skipped = json.at("skipped").as_int();
   state.bad_in_a_row = json.at("bad_in_a_row").as_int();

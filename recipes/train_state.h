@@ -16,8 +16,10 @@ namespace weft::recipes {
 struct TrainState {
   int64_t step = 0;     // optimizer steps done, skipped ones too: the cursor into data and schedule
   int64_t updates = 0;  // of the optimizer: steps less skipped ones
-  int64_t tokens = 0;   // trained on, by all ranks
-  int64_t skipped = 0;  // steps whose gradients were not finite
+  double loss_scale = 1;         // fp16's
+  int64_t updates_at_scale = 0;  // and how long it has lasted
+  int64_t tokens = 0;            // trained on, by all ranks
+  int64_t skipped = 0;           // steps whose gradients were not finite
   int64_t bad_in_a_row = 0;
   double best_loss = std::numeric_limits<double>::infinity();  // held-out
   int64_t best_step = -1;

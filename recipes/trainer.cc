@@ -5,7 +5,9 @@
 #include "core/base/error.h"
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
-#include "optim/clip.h"
+#include "core/ops/elementwise.h"
+#include "core/ops/update_control.h"
+#include "optim/norm.h"
 #include "recipes/batch_step.h"
 
 namespace weft::recipes {
@@ -37,6 +39,20 @@ data::PlanOptions plan_of(const RunConfig& config) {
           .global_batch = config.train.global_batch};
 }
 
+optim::AdamwOptions optimizer_options(const TrainConfig& train, const Model& model) {
+  const bool fp16 = model.decoder->parameters()[0]->dtype == DType::f16;
+  return {.beta1 = train.beta1,
+          .beta2 = train.beta2,
+          .eps = train.eps,
+          .weight_decay = train.weight_decay,
+          .max_grad_norm = train.max_grad_norm,
+          .master_weights = train.master_weights == MasterWeights::fp32,
+          .state_dtype = train.optimizer_dtype == Precision::bf16 ? DType::bf16 : DType::f32,
+          .seed = static_cast<uint64_t>(train.seed),
+          .loss_scale = fp16 ? train.loss_scale : 1,
+          .scale_window = fp16 ? train.scale_window : 0};
+}
+
 }  // namespace
 
 Trainer::Trainer(TrainerParts parts)
@@ -48,10 +64,9 @@ Trainer::Trainer(TrainerParts parts)
                .micro_batch = parts_.config.train.micro_batch}),
       total_steps_(steps_of(parts_.config.train, loader_)),
       schedule_(schedule_of(parts_.config.train, total_steps_)),
-      optimizer_(parts_.model.units->shards(), {.beta1 = parts_.config.train.beta1,
-                                                .beta2 = parts_.config.train.beta2,
-                                                .eps = parts_.config.train.eps,
-                                                .weight_decay = parts_.config.train.weight_decay}),
+      optimizer_(parts_.model.units->shards(),
+                 optimizer_options(parts_.config.train, parts_.model)),
+      runner_(parts_.model, parts_.config.train, parts_.config.data.seq_len),
       last_save_(Clock::now()) {
   optimizer_.take_values();
   state_.data_hash = train_->hash();
@@ -82,7 +97,9 @@ bool Trainer::resume() {
     state_ = then;
   });
   if (!step) return false;
-  optimizer_.set_updates(state_.updates);
+  optimizer_.set_progress({.updates = state_.updates,
+                           .loss_scale = state_.loss_scale,
+                           .updates_at_scale = state_.updates_at_scale});
   parts_.model.units->publish();
   parts_.model.units->gather_all();
   saved_step_ = state_.step;
@@ -107,18 +124,16 @@ void Trainer::run() {
     log::info("resumed from step {} of {}", state_.step, total_steps_);
   }
   parts_.telemetry.start(state_.step, total_steps_);
-  last_step_ = Clock::now();
+  last_step_ = last_settled_ = Clock::now();
   while (!finished()) {
-    const Clock::time_point begin = Clock::now();
     const data::StepData data = loader_.step(state_.step);
-    const StepResult result = step(data);
-    count(result, data);
-    report(result, data, std::chrono::duration<double>(Clock::now() - begin).count());
-    if (!result.stop && evaluation_due(finished())) evaluate_now();
+    launch(data);
+    const Wishes wishes = agree();
+    if (!wishes.stop && evaluation_due(finished())) evaluate_now();
     const int64_t every = parts_.config.checkpoint.every_steps;
     const bool last = finished();
-    if (last || result.stop || result.save_due || (every > 0 && state_.step % every == 0)) save();
-    if (result.stop && !last) {
+    if (last || wishes.stop || wishes.save || (every > 0 && state_.step % every == 0)) save();
+    if (wishes.stop && !last) {
       finish_publishing();
       fail(ErrorKind::try_again,
            "stopped at step {} of {} as asked; the checkpoint is committed: the same command goes "
@@ -135,108 +150,129 @@ void Trainer::run() {
 
 // At the end of a run nothing may be under way, nor a rank left waiting for what another sends.
 void Trainer::finish_publishing() {
+  settle();
   parts_.model.units->gather_all();
   parts_.world.barrier("end of training");
 }
 
-nn::HeadLoss Trainer::forward_backward(const data::StepData& data) {
+// loss_sums[i] = micro-batch i's.
+void Trainer::forward_backward(const data::StepData& data, const Tensor& loss_sums) {
   const Model& model = parts_.model;
   model.units->zero_gradients();
-  nn::HeadLoss total;
+  const Tensor loss_scale = optimizer_.loss_scale().clone();
+  ops::scale_in_place(loss_scale,
+                      1.0f / static_cast<float>(std::max<int64_t>(data.trained_tokens, 1)));
   for (size_t i = 0; i < data.micro_batches.size(); ++i) {
     if (data.micro_batches[i].tokens() == 0) continue;
     nn::Step step = make_step(data.micro_batches[i], nn::Mode::train, model);
-    step.loss_scale = 1.0f / static_cast<float>(std::max<int64_t>(data.trained_tokens, 1));
+    step.loss_scale = loss_scale.to(model.device);
+    step.loss_sum = loss_sums.flat(static_cast<int64_t>(i), {1});
     step.seed = static_cast<uint64_t>(parts_.config.train.seed);
     step.number = static_cast<uint64_t>(data.step);
     step.weight_grads = &weight_grads_;
     const bool last = i + 1 == data.micro_batches.size();
-    const nn::HeadLoss loss =
-        model.decoder->train(step, parts_.config.train.recompute, model.hooks(), last);
-    total.sum += loss.sum;
-    total.tokens += loss.tokens;
+    runner_.train(step, last);
   }
   model.units->finish_reduce();
-  return total;
 }
 
-Trainer::StepResult Trainer::step(const data::StepData& data) {
-  return agree_and_update(forward_backward(data), data);
-}
+// Gives the device a step, then reads the numbers of the one before; on the CPU its own too.
+void Trainer::launch(const data::StepData& data) {
+  const Model& model = parts_.model;
+  parallel::Communicator& ranks = *model.units->communicator();
+  const int64_t shards = static_cast<int64_t>(optimizer_.shards().size());
+  const int64_t losses = static_cast<int64_t>(data.micro_batches.size());
+  const Tensor mine = Tensor::zeros({shards + losses}, DType::f64, model.device);
+  forward_backward(data, mine.flat(shards, {losses}));
+  optim::sums_of_squares(optimizer_.shards(), mine.flat(0, {shards}));
+  const Tensor all = Tensor::empty({ranks.size(), shards + losses}, DType::f64, model.device);
+  ranks.all_gather(mine, all, "norm and loss").wait();
 
-// One gather of a few numbers from every rank: the norm's parts, the loss, and the wishes of
-// ranks.
-Trainer::StepResult Trainer::agree_and_update(const nn::HeadLoss& loss,
-                                              const data::StepData& data) {
-  constexpr int64_t kExtra = 4;
-  const Tensor squares = optim::sums_of_squares(optimizer_.shards());
-  const int64_t n = squares.numel(), ranks = parts_.world.size();
-  Tensor mine = Tensor::empty({n + kExtra}, DType::f64);
-  std::copy_n(squares.data<double>(), n, mine.data<double>());
-  double* extra = mine.data<double>() + n;
-  extra[0] = loss.sum;
-  extra[1] = stop_requested() ? 1 : 0;
-  extra[2] = parts_.world.rank() == 0 && clock_says_save() ? 1 : 0;
-  const Clock::time_point now = Clock::now();
-  extra[3] = std::chrono::duration<double>(now - last_step_).count();
-  last_step_ = now;
-  Tensor all = Tensor::empty({ranks, n + kExtra}, DType::f64);
-  parts_.world.all_gather(mine, all, "step result").wait();
-
-  StepResult result;
-  Tensor gathered = Tensor::empty({ranks, n}, DType::f64);
-  double loss_sum = 0;
-  for (int64_t r = 0; r < ranks; ++r) {
-    const double* row = all.data<double>() + r * (n + kExtra);
-    std::copy_n(row, n, gathered.data<double>() + r * n);
-    loss_sum += row[n];
-    result.stop |= row[n + 1] != 0;
-    result.save_due |= row[n + 2] != 0;
-  }
-  result.seconds = all.data<double>()[n + 3];
-  result.loss = loss_sum / static_cast<double>(std::max<int64_t>(data.trained_tokens, 1));
-  const optim::Clip clip =
-      optim::clip(gathered, parts_.config.train.max_grad_norm, std::isfinite(loss_sum));
-  result.grad_norm = clip.norm;
-  result.updated = clip.finite && std::isfinite(loss_sum);
-  last_lr_ = optim::learning_rate(schedule_, state_.step);
-  optimizer_.update(last_lr_, clip.control);
-  parts_.model.units->publish();
-  return result;
-}
-
-void Trainer::count(const StepResult& result, const data::StepData& data) {
+  Launched next{.step = state_.step + 1,
+                .epoch = data.epoch,
+                .tokens = data.tokens,
+                .trained_tokens = data.trained_tokens,
+                .lr = optim::learning_rate(schedule_, state_.step),
+                .report = {}};
+  next.report = Readback(optimizer_.update(next.lr, state_.step, all));
+  model.units->publish();
+  settle();
   state_.step += 1;
-  state_.updates = optimizer_.updates();
-  state_.tokens += data.tokens;
-  state_.seconds += result.seconds;
+  launched_ = std::move(next);
+  if (model.device.is_cpu()) settle();
+}
+
+void Trainer::settle() {
+  if (!launched_.report.pending()) return;
+  const Launched launched = std::exchange(launched_, {});
+  const double* numbers = launched.report.get().data<double>();
+  const auto at = [&](ops::StepReport what) { return numbers[static_cast<int>(what)]; };
+  const StepResult result{
+      .loss = at(ops::StepReport::loss_sum) /
+              static_cast<double>(std::max<int64_t>(launched.trained_tokens, 1)),
+      .grad_norm = at(ops::StepReport::grad_norm),
+      .updated = at(ops::StepReport::updated) != 0,
+      .updates = static_cast<int64_t>(at(ops::StepReport::updates)),
+      .loss_scale = at(ops::StepReport::loss_scale)};
+  count(launched, result);
+  report(launched, result);
+}
+
+// One gather of a few numbers from every rank's host.
+Trainer::Wishes Trainer::agree() {
+  const Clock::time_point now = Clock::now();
+  const Tensor mine = Tensor::empty({3}, DType::f64);
+  mine.data<double>()[0] = stop_requested() ? 1 : 0;
+  mine.data<double>()[1] = parts_.world.rank() == 0 && clock_says_save() ? 1 : 0;
+  mine.data<double>()[2] = std::chrono::duration<double>(now - last_step_).count();
+  last_step_ = now;
+  const Tensor all = Tensor::empty({parts_.world.size(), 3}, DType::f64);
+  parts_.world.all_gather(mine, all, "wishes").wait();
+  Wishes wishes;
+  for (int r = 0; r < parts_.world.size(); ++r) {
+    wishes.stop |= all.data<double>()[3 * r] != 0;
+    wishes.save |= all.data<double>()[3 * r + 1] != 0;
+  }
+  wishes.seconds = all.data<double>()[2];
+  state_.seconds += wishes.seconds;
+  return wishes;
+}
+
+void Trainer::count(const Launched& launched, const StepResult& result) {
+  state_.updates = result.updates;
+  state_.tokens += launched.tokens;
   state_.bad_in_a_row = result.updated ? 0 : state_.bad_in_a_row + 1;
   if (result.updated) return;
   state_.skipped += 1;
+  if (result.loss_scale > 1 && std::isfinite(result.loss))
+    return log::info("step {}: gradients pass what fp16 holds; the loss scale {} is halved",
+                     launched.step, result.loss_scale);
   log::warn(
       "step {}: loss {} and gradient norm {} are not both finite; the update is skipped ({} so "
       "far)",
-      state_.step, result.loss, result.grad_norm, state_.skipped);
+      launched.step, result.loss, result.grad_norm, state_.skipped);
   if (state_.bad_in_a_row >= parts_.config.train.max_bad_steps)
     fail(ErrorKind::bad_data,
          "{} steps in a row had a loss or gradient that is not finite, the last at step {}: lower "
          "train.lr, look at the data of these steps, or start from the checkpoint before",
-         state_.bad_in_a_row, state_.step);
+         state_.bad_in_a_row, launched.step);
 }
 
-void Trainer::report(const StepResult& result, const data::StepData& data, double seconds) {
+void Trainer::report(const Launched& launched, const StepResult& result) {
   const bool frozen_base = parts_.config.recipe == Recipe::lora;
-  parts_.telemetry.step({.step = state_.step,
-                         .epoch = data.epoch,
+  const Clock::time_point now = Clock::now();
+  parts_.telemetry.step({.step = launched.step,
+                         .epoch = launched.epoch,
                          .loss = result.loss,
                          .grad_norm = result.grad_norm,
-                         .lr = last_lr_,
-                         .tokens = data.tokens,
-                         .trained_tokens = data.trained_tokens,
-                         .seconds = seconds,
+                         .lr = launched.lr,
+                         .tokens = launched.tokens,
+                         .trained_tokens = launched.trained_tokens,
+                         .seconds = std::chrono::duration<double>(now - last_settled_).count(),
                          .skipped = state_.skipped,
                          .flops_per_token = parts_.model.config.flops_per_token(
                              parts_.config.data.seq_len, frozen_base)});
+  last_settled_ = now;
 }
 
 bool Trainer::evaluation_due(bool last) const {
@@ -246,6 +282,7 @@ bool Trainer::evaluation_due(bool last) const {
 }
 
 void Trainer::evaluate_now() {
+  settle();
   parts_.model.units->gather_all();
   last_evaluation_ = evaluate(parts_.model, *parts_.eval,
                               {.max_records = parts_.config.train.eval_records}, parts_.world);
@@ -258,6 +295,7 @@ void Trainer::evaluate_now() {
   } else {
     state_.evaluations_since_best += 1;
   }
+  last_settled_ = Clock::now();
 }
 
 bool Trainer::clock_says_save() const {
@@ -274,8 +312,12 @@ int64_t Trainer::checkpoint_bytes() const {
 }
 
 void Trainer::save() {
+  settle();
   if (saved_step_ == state_.step) return;
   const Clock::time_point begin = Clock::now();
+  const optim::AdamwProgress progress = optimizer_.progress();
+  state_.loss_scale = progress.loss_scale;
+  state_.updates_at_scale = progress.updates_at_scale;
   std::vector<nn::StatePiece> states = parts_.model.units->value_pieces();
   for (nn::StatePiece& piece : optimizer_.states()) states.push_back(std::move(piece));
   Json layout;
@@ -295,6 +337,7 @@ void Trainer::save() {
   last_save_ = Clock::now();
   parts_.telemetry.checkpoint(state_.step,
                               std::chrono::duration<double>(last_save_ - begin).count());
+  last_settled_ = Clock::now();
 }
 
 }  // namespace weft::recipes

@@ -1,4 +1,6 @@
-// The training loop: data, step, evaluation, checkpoints, until the run's end or a wish to stop.
+// The training loop: data, step, evaluation, checkpoints, until the run's end or a wish to stop. On
+// a GPU the host runs a step ahead: it gives the device the next step before it reads the numbers
+// of the last. Evaluations, checkpoints and the end wait for all of them.
 #pragma once
 
 #include <chrono>
@@ -8,9 +10,11 @@
 #include "core/data/loader.h"
 #include "core/nn/weight_grads.h"
 #include "core/telemetry/telemetry.h"
+#include "core/tensor/readback.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "recipes/evaluator.h"
+#include "recipes/micro_batch_runner.h"
 #include "recipes/model.h"
 #include "recipes/run_config.h"
 #include "recipes/train_state.h"
@@ -43,22 +47,36 @@ class Trainer {
   const Evaluation& last_evaluation() const { return last_evaluation_; }
 
  private:
-  // What all ranks agree on after a step.
+  // What the hosts of all ranks agree on with each step.
+  struct Wishes {
+    bool stop = false;   // a rank was asked to stop
+    bool save = false;   // rank 0's clock says so
+    double seconds = 0;  // rank 0's clock since the step before
+  };
+  // A step that the device was given; its numbers (ops::StepReport) are on their way.
+  struct Launched {
+    int64_t step = 0;  // with it, so many are done
+    double epoch = 0;
+    int64_t tokens = 0, trained_tokens = 0;
+    double lr = 0;
+    Readback report;
+  };
+  // The numbers of a step.
   struct StepResult {
     double loss = 0;  // mean over the trained tokens of the global batch
     double grad_norm = 0;
     bool updated = true;
-    bool stop = false;      // a rank was asked to stop
-    bool save_due = false;  // rank 0's clock says so
-    double seconds = 0;     // rank 0\'s clock since the step before
+    int64_t updates = 0;
+    double loss_scale = 1;
   };
   bool resume();
-  StepResult step(const data::StepData& data);
+  void launch(const data::StepData& data);
+  void settle();  // reads the numbers of what was launched; throws what they mean
+  Wishes agree();
   void finish_publishing();
-  nn::HeadLoss forward_backward(const data::StepData& data);
-  StepResult agree_and_update(const nn::HeadLoss& loss, const data::StepData& data);
-  void count(const StepResult& result, const data::StepData& data);
-  void report(const StepResult& result, const data::StepData& data, double seconds);
+  void forward_backward(const data::StepData& data, const Tensor& loss_sums);
+  void count(const Launched& launched, const StepResult& result);
+  void report(const Launched& launched, const StepResult& result);
   void evaluate_now();
   bool evaluation_due(bool last) const;
   void save();
@@ -72,13 +90,15 @@ class Trainer {
   int64_t total_steps_ = 0;
   optim::Schedule schedule_;
   optim::Adamw optimizer_;
+  MicroBatchRunner runner_;
   nn::WeightGrads weight_grads_;
   TrainState state_;
+  Launched launched_;  // pending, or of nothing
   int64_t saved_step_ = -1;
   std::chrono::steady_clock::time_point last_save_;
   Evaluation last_evaluation_;
-  std::chrono::steady_clock::time_point last_step_;
-  double last_lr_ = 0;
+  std::chrono::steady_clock::time_point last_step_;     // was launched
+  std::chrono::steady_clock::time_point last_settled_;  // or the work between steps was over
 };
 
 }  // namespace weft::recipes

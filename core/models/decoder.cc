@@ -172,38 +172,43 @@ std::vector<nn::Projection*> Decoder::projections() {
 }
 
 void Decoder::prepare(nn::Step& step) const {
-  step.rope_table = ops::rope_table(step.positions, inv_freq_.to(step.positions.device()));
+  const Device device = step.positions.device();
+  if (!(inv_freq_.device() == device)) inv_freq_ = inv_freq_.to(device, MemoryTag::parameter);
+  step.rope_table = ops::rope_table(step.positions, inv_freq_);
+  if (step.labels.defined()) nn::Head::prepare(step, device);
 }
 
-nn::HeadLoss Decoder::train(const nn::Step& step, Recompute recompute, const UnitHooks& hooks,
-                            bool last_micro_batch) const {
+void Decoder::train(const nn::Step& step, const RecomputePlan& recompute, const UnitHooks& hooks,
+                    bool last_micro_batch) const {
   using Keep = nn::Tape::Keep;
   const size_t head_unit = blocks_.size() + 1;
-  const Keep keep = recompute == Recompute::none ? Keep::everything : Keep::expensive;
+  const auto keep = [&](size_t layer) {
+    return recompute.of(layer) == Recompute::none ? Keep::everything : Keep::expensive;
+  };
   std::vector<nn::Tape> tapes;
   hooks.gather(0);
   Tensor x = embedding_->forward(step);
   if (!config_.tie_word_embeddings) hooks.release(0);
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    tapes.emplace_back(recompute == Recompute::full ? Keep::nothing : keep);
+    const bool again = recompute.of(i) == Recompute::full;
+    tapes.emplace_back(again ? Keep::nothing : keep(i));
     const Tensor input = x;
     hooks.gather(i + 1);
     x = blocks_[i].forward(input, step, tapes[i]);
     hooks.release(i + 1);
-    if (recompute == Recompute::full) {
-      tapes[i] = nn::Tape(keep);
+    if (again) {
+      tapes[i] = nn::Tape(keep(i));
       tapes[i].push(input);
     }
   }
-  Tensor dx;
   hooks.gather(head_unit);
-  const nn::HeadLoss loss = head_->train(x, step, dx);
+  Tensor dx = head_->train(x, step);
   hooks.release(head_unit);
   if (last_micro_batch) hooks.reduce(head_unit);
   x = {};
   for (size_t i = blocks_.size(); i-- > 0;) {
     hooks.gather(i + 1);
-    if (recompute == Recompute::full) {
+    if (recompute.of(i) == Recompute::full) {
       const Tensor input = tapes[i].pop();
       blocks_[i].forward(input, step, tapes[i]);
     }
@@ -215,7 +220,6 @@ nn::HeadLoss Decoder::train(const nn::Step& step, Recompute recompute, const Uni
   embedding_->backward(dx, step);
   hooks.release(0);
   if (last_micro_batch) hooks.reduce(0);
-  return loss;
 }
 
 Tensor Decoder::forward_without_tape(const nn::Step& step, const UnitHooks& hooks) const {
@@ -247,6 +251,15 @@ Tensor Decoder::logits(const nn::Step& step, const std::vector<int32_t>& rows,
   const size_t head_unit = blocks_.size() + 1;
   hooks.gather(head_unit);
   const Tensor logits = head_->logits(x, rows);
+  hooks.release(head_unit);
+  return logits;
+}
+
+Tensor Decoder::logits(const nn::Step& step, const UnitHooks& hooks) const {
+  const Tensor x = forward_without_tape(step, hooks);
+  const size_t head_unit = blocks_.size() + 1;
+  hooks.gather(head_unit);
+  const Tensor logits = head_->logits(x);
   hooks.release(head_unit);
   return logits;
 }

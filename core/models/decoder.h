@@ -36,24 +36,28 @@ class Decoder {
   // Every projection of the blocks, in order, for passes.
   std::vector<nn::Projection*> projections();
 
-  // Fills what the layers share (the rotary table). Call once for each Step.
+  // Fills what the layers share: the rotary table, and which rows are scored where the step has
+  // labels. Call once for each Step.
   void prepare(nn::Step& step) const;
 
-  // One micro-batch: forward, loss, backward. Gradients +=. `reduce` hooks run when last is true.
-  nn::HeadLoss train(const nn::Step& step, Recompute recompute, const UnitHooks& hooks,
-                     bool last_micro_batch) const;
+  // One micro-batch: forward, loss (step.loss_sum), backward. Gradients +=. `reduce` hooks run when
+  // last is true. Does not wait for a GPU.
+  void train(const nn::Step& step, const RecomputePlan& recompute, const UnitHooks& hooks,
+             bool last_micro_batch) const;
   // Loss only.
   nn::HeadLoss evaluate(const nn::Step& step, const UnitHooks& hooks,
                         std::vector<nn::ScoredToken>* scored = nullptr) const;
-  // f32 logits [rows.size(), V] of some tokens of the step (Mode::generate or evaluate).
+  // f32 logits of some tokens of the step, [rows.size(), V], or of all, [T, V] (Mode::generate or
+  // evaluate). Of all: nothing of it passes through the host, so a DeviceGraph can record it.
   Tensor logits(const nn::Step& step, const std::vector<int32_t>& rows,
                 const UnitHooks& hooks) const;
+  Tensor logits(const nn::Step& step, const UnitHooks& hooks) const;
 
  private:
   Tensor forward_without_tape(const nn::Step& step, const UnitHooks& hooks) const;
 
   DecoderConfig config_;
-  Tensor inv_freq_;  // [head_dim / 2] f32
+  mutable Tensor inv_freq_;  // [head_dim / 2] f32, where the latest step was
   std::unique_ptr<nn::Embedding> embedding_;
   std::vector<nn::Block> blocks_;
   std::unique_ptr<nn::Head> head_;

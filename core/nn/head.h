@@ -7,7 +7,7 @@
 
 namespace weft::nn {
 
-// Sums over the scored tokens of a micro-batch.
+// Sums over the scored tokens of an evaluation's batch.
 struct HeadLoss {
   double sum = 0;       // of -log p(label), in f64, in token order
   int64_t tokens = 0;   // scored
@@ -26,21 +26,23 @@ class Head {
   Head(ParameterPtr norm, ParameterPtr weight, float norm_eps)
       : norm_(std::move(norm)), weight_(std::move(weight)), norm_eps_(norm_eps) {}
 
-  // Loss and, in one pass over the chunks, dx[T,D] of loss * step.loss_scale; weight gradients +=.
-  HeadLoss train(const Tensor& x_TD, const Step& step, Tensor& dx_TD) const;
+  // Fills step.scored_rows and scored_labels from its labels, for the model's device.
+  static void prepare(Step& step, Device device);
+
+  // step.loss_sum and, in one pass over the chunks, dx[T,D] of it times step.loss_scale (returned);
+  // weight gradients +=.
+  Tensor train(const Tensor& x_TD, const Step& step) const;
   // Loss alone. Appends every scored token, in order, to `scored` (may be null).
   HeadLoss evaluate(const Tensor& x_TD, const Step& step,
                     std::vector<ScoredToken>* scored = nullptr) const;
-  // logits[N,V] in f32 of the rows of x named by `rows`.
+  // logits[N,V] in f32 of every row of x; or of the rows named by `rows`.
+  Tensor logits(const Tensor& x_ND) const;
   Tensor logits(const Tensor& x_TD, const std::vector<int32_t>& rows) const;
 
   const ParameterPtr& weight() const { return weight_; }
   const ParameterPtr& norm() const { return norm_; }
 
  private:
-  struct Scored;  // the rows of x that have a label
-  Scored gather(const Tensor& x, const Step& step) const;
-
   ParameterPtr norm_;  // [D]
   ParameterPtr weight_;
   float norm_eps_;

@@ -11,19 +11,27 @@ struct AdamwHyper {
   double beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 0;  // decoupled: w -= lr * weight_decay * w
-  int64_t step = 1;  // 1 in the first update; bias corrections are computed in f64 on the host
+};
+
+// Draws of the stochastic rounding of element i of the range: Philox keyed by `key`, counter
+// (g / 4, low and high half) of g = first_index + i, draw g % 4: its low half rounds the value, its
+// high half m and v.
+struct StochasticRounding {
+  uint64_t key = 0;
+  int64_t first_index = 0;
 };
 
 struct AdamwArgs {
-  const Tensor& value;   // [n] f32 or bf16: written
-  const Tensor& master;  // [n] f32: updated, then rounded into value; undefined when value is f32
-  const Tensor& grad;    // [n] f32 or bf16: read
-  const Tensor& m;       // [n] f32
-  const Tensor& v;       // [n] f32
+  const Tensor& value;   // [n] f32, bf16 or (on GPUs) f16: written
+  const Tensor& master;  // [n] f32: updated, then rounded into value. Undefined when the value is
+                         // f32, or bf16 that is rounded stochastically itself
+  const Tensor& grad;    // [n] f32 or the value's dtype: read
+  const Tensor& m;       // [n] f32, or bf16 that is rounded stochastically
+  const Tensor& v;       // [n] as m
   const Tensor&
-      control;  // [2] f32 on the device: factor for the gradient (clipping), and 1 to update or 0
-                // for a no-op that leaves every byte as it was (non-finite gradients)
+      control;  // of ops::update_control: 0 in Control::update leaves every byte as it was
   AdamwHyper hyper;
+  StochasticRounding rounding = {};
 };
 void adamw(const AdamwArgs& args);
 

@@ -47,9 +47,11 @@ TokenLoss token_loss(const LogitsStats& stats, const Tensor& labels) {
   return result;
 }
 
-void dlogits_in_place(const Tensor& logits, const Tensor& labels, const Tensor& lse, float scale,
-                      int64_t vocab_begin) {
+void dlogits_in_place(const Tensor& logits, const Tensor& labels, const Tensor& lse,
+                      const Tensor& scale, int64_t vocab_begin) {
   check(logits, labels);
+  CHECK(scale.numel() == 1 && scale.dtype() == DType::f32, "[dlogits] scale {}",
+        scale.shape().to_string());
   CHECK(is_column(lse, labels, DType::f32), "[dlogits] lse {}", lse.shape().to_string());
   if (logits.device().is_cpu())
     return cpu::dlogits_in_place(logits, labels, lse, scale, vocab_begin);

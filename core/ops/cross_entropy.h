@@ -25,23 +25,24 @@ struct TokenLoss {
 };
 TokenLoss token_loss(const LogitsStats& stats, const Tensor& labels_C);
 
-// logits = (softmax(logits) - onehot(label)) * scale, in place; zero rows where ignored.
+// logits = (softmax(logits) - onehot(label)) * scale, in place; zero rows where ignored. scale [1]
+// f32, where the logits are.
 void dlogits_in_place(const Tensor& logits_CV, const Tensor& labels_C, const Tensor& lse_C,
-                      float scale, int64_t vocab_begin = 0);
+                      const Tensor& scale, int64_t vocab_begin = 0);
 
 namespace cpu {
 void logits_stats(const Tensor& logits, const Tensor& labels, int64_t vocab_begin,
                   const LogitsStats& stats);
 void token_loss(const LogitsStats& stats, const Tensor& labels, const TokenLoss& result);
-void dlogits_in_place(const Tensor& logits, const Tensor& labels, const Tensor& lse, float scale,
-                      int64_t vocab_begin);
+void dlogits_in_place(const Tensor& logits, const Tensor& labels, const Tensor& lse,
+                      const Tensor& scale, int64_t vocab_begin);
 }  // namespace cpu
 namespace cuda {
 void logits_stats(const Tensor& logits, const Tensor& labels, int64_t vocab_begin,
                   const LogitsStats& stats);
 void token_loss(const LogitsStats& stats, const Tensor& labels, const TokenLoss& result);
-void dlogits_in_place(const Tensor& logits, const Tensor& labels, const Tensor& lse, float scale,
-                      int64_t vocab_begin);
+void dlogits_in_place(const Tensor& logits, const Tensor& labels, const Tensor& lse,
+                      const Tensor& scale, int64_t vocab_begin);
 }  // namespace cuda
 
 }  // namespace weft::ops

@@ -1,7 +1,13 @@
 #include "core/ops/matmul.h"
 
+#include <atomic>
+
+#include "core/ops/elementwise.h"
+
 namespace weft::ops {
 namespace {
+
+std::atomic<bool> tf32{false};
 
 std::string describe(const Matrix& m) {
   return fmt::format("[{}, {}] strides {}, {} {} {}", m.rows, m.cols, m.row_stride, m.col_stride,
@@ -10,6 +16,35 @@ std::string describe(const Matrix& m) {
 
 bool has_unit_stride(const Matrix& m) {
   return m.row_stride == 1 || m.col_stride == 1 || m.rows == 0 || m.cols == 0;
+}
+
+bool rows_lie_apart(const Matrix& m) {
+  return m.col_stride == 1 && (m.row_stride >= m.cols || m.rows <= 1);
+}
+
+void check_added(const Matrix& c, const MatmulOptions& options) {
+  if (const Matrix* addend = options.addend) {
+    CHECK(!options.accumulate, "[matmul] an addend and accumulate");
+    CHECK(addend->rows == c.rows && addend->cols == c.cols && addend->dtype == c.dtype &&
+              addend->device == c.device && rows_lie_apart(*addend) && addend->data != c.data,
+          "[matmul] {} = product + {}", describe(c), describe(*addend));
+  }
+  if (const Tensor* bias = options.bias_N)
+    CHECK(bias->rank() == 1 && bias->dim(0) == c.cols && bias->device() == c.device &&
+              (bias->dtype() == DType::f32 || bias->dtype() == c.dtype),
+          "[matmul] {} + bias {} {}", describe(c), bias->shape().to_string(),
+          name_of(bias->dtype()));
+}
+
+// The addend copied to c is the c that is accumulated, in the same f32 sum.
+void matmul_by_parts(const Matrix& a, const Matrix& b, const Matrix& c,
+                     const MatmulOptions& options) {
+  if (options.addend) copy(*options.addend, c);
+  const bool accumulate = options.accumulate || options.addend;
+  const MatmulOptions plain{.alpha = options.alpha, .accumulate = accumulate};
+  if (!(a.cols == 0 && accumulate))
+    a.device.is_cpu() ? cpu::matmul(a, b, c, plain) : cuda::matmul(a, b, c, plain);
+  if (options.bias_N) add_bias(c, *options.bias_N);
 }
 
 }  // namespace
@@ -22,11 +57,19 @@ void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptio
   CHECK(dtypes && a.device == b.device && a.device == c.device, "[matmul] {} = {} x {}",
         describe(c), describe(a), describe(b));
   CHECK(has_unit_stride(a) && has_unit_stride(b), "[matmul] {} x {}", describe(a), describe(b));
-  CHECK(c.col_stride == 1 && (c.row_stride >= c.cols || c.rows <= 1), "[matmul] into {}",
-        describe(c));
+  CHECK(rows_lie_apart(c), "[matmul] into {}", describe(c));
+  check_added(c, options);
   if (c.rows == 0 || c.cols == 0) return;
-  if (a.device.is_cpu()) return cpu::matmul(a, b, c, options);
+  if (a.device.is_cpu() || a.cols == 0) return matmul_by_parts(a, b, c, options);
   cuda::matmul(a, b, c, options);
+}
+
+void allow_tf32(bool allowed) {
+  tf32 = allowed;
+}
+
+bool tf32_allowed() {
+  return tf32;
 }
 
 }  // namespace weft::ops

@@ -7,20 +7,31 @@ namespace weft::ops {
 
 struct MatmulOptions {
   float alpha = 1.0f;
-  bool accumulate = false;  // c += instead of c =
+  bool accumulate = false;         // c += instead of c =
+  const Matrix* addend = nullptr;  // c = alpha a b + addend: of c's shape and dtype, any row
+                                   // stride, col_stride 1, beside c; not with accumulate
+  const Tensor* bias_N = nullptr;  // also added to each row: f32 or c's dtype
 };
 
-// c[M,N] (= or +=) alpha * a[M,K] b[K,N]. a and b have one dtype: f32 (c f32) or bf16 (c bf16 or
-// f32). Accumulates in f32. Any of M, N, K may be 0 (K = 0 gives zeros, or leaves c when
-// accumulating). c must not overlap a or b and must have col_stride 1. The same call gives the same
-// bits.
+// c[M,N] (= or +=) alpha * a[M,K] b[K,N] (+ addend) (+ bias). a and b have one dtype: f32 (c f32),
+// bf16 or f16 (c the same or f32). Sums are in f32 and rounded once (where the bias does not go
+// into the product, once more before it is added). Any of M, N, K may be 0 (K = 0: the product is
+// zeros). c must not overlap a, b or the addend and must have col_stride 1. The same call gives the
+// same bits, on a GPU as long as its table of algorithms is the same (product_algorithms.h).
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options = {});
 
+// Whether GPUs may round the operands of f32 products to TF32 (10 bits of mantissa). Off unless
+// said, for the whole process; a recipe says it once, before it multiplies. CPUs never do.
+void allow_tf32(bool allowed);
+bool tf32_allowed();
+
 namespace cpu {
+// Without addend and bias.
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options);
-}
+}  // namespace cpu
 namespace cuda {
+// Without addend and bias where K is 0.
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options);
-}
+}  // namespace cuda
 
 }  // namespace weft::ops

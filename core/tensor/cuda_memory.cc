@@ -1,8 +1,12 @@
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <array>
+#include <cstring>
+#include <map>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "core/base/error.h"
 #include "core/tensor/device_memory.h"
@@ -39,6 +43,66 @@ struct Found {
   }
 };
 
+// A recording would repeat the copy out of a buffer that has other contents by then.
+void refuse_while_recording(cudaStream_t on) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(on, &status), "asking the compute stream");
+  if (status != cudaStreamCaptureStatusNone)
+    fail(ErrorKind::internal, "[graph] work that is recorded copies from the host");
+}
+
+std::shared_ptr<void> record_point(cudaStream_t on) {
+  cudaEvent_t event = nullptr;
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
+  std::shared_ptr<void> point(event,
+                              [](void* e) { cudaEventDestroy(static_cast<cudaEvent_t>(e)); });
+  check(cudaEventRecord(event, on), "recording an event");
+  return point;
+}
+
+// Two pinned buffers that copies to the GPU go through: small ones share a buffer, large ones
+// alternate between them.
+class Staging {
+ public:
+  static Staging& of(int gpu) {
+    static std::array<Staging*, kMaxGpus> all{};
+    static std::mutex making;
+    const std::lock_guard lock(making);
+    if (!all[gpu]) all[gpu] = new Staging;  // outlives every tensor
+    return *all[gpu];
+  }
+
+  void copy(void* to, const void* from, size_t bytes, cudaStream_t on) {
+    const std::lock_guard lock(mutex_);
+    auto* target = static_cast<char*>(to);
+    const auto* source = static_cast<const char*>(from);
+    while (bytes > 0) {
+      if (used_ == kBytes) turn_over(on);
+      const size_t part = std::min(bytes, kBytes - used_);
+      char* staged = static_cast<char*>(buffers_[current_].get()) + used_;
+      std::memcpy(staged, source, part);
+      check(cudaMemcpyAsync(target, staged, part, cudaMemcpyHostToDevice, on), "copying memory");
+      used_ += part, bytes -= part, source += part, target += part;
+    }
+  }
+
+ private:
+  static constexpr size_t kBytes = size_t{8} << 20;
+
+  void turn_over(cudaStream_t on) {
+    ends_[current_] = record_point(on);
+    current_ = 1 - current_;
+    if (ends_[current_]) wait(ends_[current_]);
+    used_ = 0;
+  }
+
+  std::mutex mutex_;
+  std::array<std::shared_ptr<void>, 2> buffers_ = {pinned(kBytes), pinned(kBytes)};
+  std::array<std::shared_ptr<void>, 2> ends_;  // of the copies out of a full buffer
+  int current_ = 0;
+  size_t used_ = 0;
+};
+
 const Found& found() {
   static const Found once;
   return once;
@@ -52,6 +116,18 @@ int count() {
 
 const char* why_none() {
   return found().why_none.c_str();
+}
+
+std::string bus_id(int gpu) {
+  char id[32] = "";
+  check(cudaDeviceGetPCIBusId(id, sizeof id, gpu), "asking for a GPU's bus id");
+  return id;
+}
+
+bool has_bf16(int gpu) {
+  int major = 0;
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu), "asking a GPU");
+  return major >= 8;
 }
 
 void* take(size_t bytes, int gpu) {
@@ -80,8 +156,12 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
   const int gpu = to_device.is_cpu() ? from_device.index : to_device.index;
   use(gpu);
   const cudaStream_t on = static_cast<cudaStream_t>(stream(gpu));
+  if (from_device.is_cpu()) {
+    refuse_while_recording(on);
+    return Staging::of(gpu).copy(to, from, bytes, on);
+  }
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, on), "copying memory");
-  if (to_device.is_cpu() || from_device.is_cpu()) synchronize(gpu);
+  if (to_device.is_cpu()) synchronize(gpu);
 }
 
 void synchronize(int gpu) {
@@ -99,6 +179,38 @@ void* stream(int gpu) {
     check(cudaStreamCreateWithFlags(&streams[gpu], cudaStreamNonBlocking), "making a stream");
   }
   return streams[gpu];
+}
+
+std::shared_ptr<void> pinned(size_t bytes) {
+  // Kept and reused by size: taking it from the driver waits for the GPU.
+  static std::mutex mutex;
+  static auto& kept = *new std::map<size_t, std::vector<void*>>;
+  void* block = nullptr;
+  {
+    const std::lock_guard lock(mutex);
+    std::vector<void*>& blocks = kept[bytes];
+    if (!blocks.empty()) block = blocks.back(), blocks.pop_back();
+  }
+  if (!block) check(cudaHostAlloc(&block, bytes, cudaHostAllocPortable), "taking pinned memory");
+  return {block, [bytes](void* p) {
+            const std::lock_guard lock(mutex);
+            kept[bytes].push_back(p);
+          }};
+}
+
+std::shared_ptr<void> copy_later(void* to_pinned, const void* from, size_t bytes, int gpu) {
+  use(gpu);
+  const cudaStream_t on = static_cast<cudaStream_t>(stream(gpu));
+  check(cudaMemcpyAsync(to_pinned, from, bytes, cudaMemcpyDeviceToHost, on), "copying memory");
+  return record_point(on);
+}
+
+void wait(const std::shared_ptr<void>& point) {
+  check(cudaEventSynchronize(static_cast<cudaEvent_t>(point.get())), "waiting for the GPU");
+}
+
+bool passed(const std::shared_ptr<void>& point) {
+  return cudaEventQuery(static_cast<cudaEvent_t>(point.get())) == cudaSuccess;
 }
 
 }  // namespace weft::device_memory

@@ -16,6 +16,12 @@ int count() {
 const char* why_none() {
   return "this build of weft has no GPU code: build it with the preset `cuda`, or use the CPU";
 }
+std::string bus_id(int) {
+  no_cuda();
+}
+bool has_bf16(int) {
+  no_cuda();
+}
 void* take(size_t, int) {
   no_cuda();
 }
@@ -32,6 +38,18 @@ void synchronize(int) {
   no_cuda();
 }
 void* stream(int) {
+  no_cuda();
+}
+std::shared_ptr<void> pinned(size_t) {
+  no_cuda();
+}
+std::shared_ptr<void> copy_later(void*, const void*, size_t, int) {
+  no_cuda();
+}
+void wait(const std::shared_ptr<void>&) {
+  no_cuda();
+}
+bool passed(const std::shared_ptr<void>&) {
   no_cuda();
 }
 

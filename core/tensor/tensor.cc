@@ -19,6 +19,12 @@ Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device, MemoryTag t
   return t;
 }
 
+Tensor Tensor::scalar(float value, Device device) {
+  const Tensor host = empty({1}, DType::f32);
+  *host.data<float>() = value;
+  return host.to(device);
+}
+
 Tensor Tensor::wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner,
                     Device device) {
   Tensor t;

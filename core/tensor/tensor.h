@@ -22,6 +22,7 @@ class Tensor {
                       MemoryTag tag = MemoryTag::activation);
   static Tensor zeros(const Shape& shape, DType dtype, Device device = {},
                       MemoryTag tag = MemoryTag::activation);
+  static Tensor scalar(float value, Device device = {});  // [1] f32
   // Memory that somebody else owns (a mapped file, a test's vector); `owner` keeps it alive.
   static Tensor wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner,
                      Device device = {});
@@ -52,8 +53,8 @@ class Tensor {
 
   void zero_() const;                       // asynchronous on a GPU
   void copy_from(const Tensor& src) const;  // same dtype and numel, any devices
-  // This tensor where it is there already, else a copy. Asynchronous between tensors of one GPU;
-  // with the host on either side, done on return.
+  // This tensor where it is there already, else a copy. Asynchronous on a GPU; from the host this
+  // tensor may change on return; to the host it is done on return.
   Tensor to(Device device, MemoryTag tag = MemoryTag::activation) const;
   Tensor clone(MemoryTag tag = MemoryTag::activation) const;
 

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/base/rng.h"
+#include "core/ops/update_control.h"
 #include "kernels/cpu/vectorised.h"
 
 namespace weft::ops::cpu {
@@ -20,63 +22,101 @@ struct Update {
   float eps;
 };
 
-Update update_of(const AdamwHyper& hyper, float grad_factor) {
-  const double step = static_cast<double>(hyper.step);
+Update update_of(const AdamwHyper& hyper, const Tensor& control) {
   const auto f = [](double x) { return static_cast<float>(x); };
-  return {.grad_factor = grad_factor,
+  const auto decided = [&](Control c) { return control.data<float>()[static_cast<int>(c)]; };
+  return {.grad_factor = decided(Control::grad_factor),
           .beta1 = f(hyper.beta1),
           .one_minus_beta1 = f(1 - hyper.beta1),
           .beta2 = f(hyper.beta2),
           .one_minus_beta2 = f(1 - hyper.beta2),
           .decay = f(1 - hyper.lr * hyper.weight_decay),
-          .rate = f(hyper.lr / (1 - std::pow(hyper.beta1, step))),
-          .v_correction = f(1 / std::sqrt(1 - std::pow(hyper.beta2, step))),
+          .rate = f(hyper.lr) * decided(Control::m_correction),
+          .v_correction = decided(Control::v_correction),
           .eps = f(hyper.eps)};
 }
 
-template <class V, class G>
+// A float's neighbours in bf16, the upper one with the probability that its low half tells
+// (Gupta et al. 2015, sec. 3). 16 random bits; NaN and infinity stay.
+inline bf16 round_stochastically(float x, uint32_t bits) {
+  const uint32_t u = std::bit_cast<uint32_t>(x);
+  if ((u & 0x7f800000u) == 0x7f800000u) return bf16(x);
+  bf16 result;
+  result.bits = static_cast<uint16_t>((u + bits) >> 16);
+  return result;
+}
+
+inline void store(float& to, float x, uint32_t) {
+  to = x;
+}
+inline void store(bf16& to, float x, uint32_t bits) {
+  to = round_stochastically(x, bits);
+}
+
+// V value, W what is updated (the value itself, or its f32 master copy), G gradient, S states.
+template <class V, class W, class G, class S>
 struct Range {
   V* value;
-  float* weight;  // the value itself, or its master copy
+  W* weight;
   const G* grad;
-  float* m;
-  float* v;
+  S* m;
+  S* v;
 };
 
-template <class V, class G>
-inline void update_range(Range<V, G> p, Update u, int64_t n) {
-  each(n, [=](int64_t i) {
-    const float g = static_cast<float>(p.grad[i]) * u.grad_factor;
-    const float m = u.beta1 * p.m[i] + u.one_minus_beta1 * g;
-    const float v = u.beta2 * p.v[i] + u.one_minus_beta2 * (g * g);
-    const float step = u.rate * m / (std::sqrt(v) * u.v_correction + u.eps);
-    const float weight = p.weight[i] * u.decay - step;
-    p.m[i] = m;
-    p.v[i] = v;
-    p.weight[i] = weight;
-    if constexpr (!std::is_same_v<V, float>) p.value[i] = static_cast<V>(weight);
-  });
+template <class V, class W, class G, class S>
+inline void update_at(const Range<V, W, G, S>& p, const Update& u, int64_t i, uint32_t draw) {
+  const float g = static_cast<float>(p.grad[i]) * u.grad_factor;
+  const float m = u.beta1 * static_cast<float>(p.m[i]) + u.one_minus_beta1 * g;
+  const float v = u.beta2 * static_cast<float>(p.v[i]) + u.one_minus_beta2 * (g * g);
+  const float step = u.rate * m / (std::sqrt(v) * u.v_correction + u.eps);
+  const float weight = static_cast<float>(p.weight[i]) * u.decay - step;
+  store(p.m[i], m, draw >> 16);
+  store(p.v[i], v, draw >> 16);
+  store(p.weight[i], weight, draw & 0xffffu);
+  if constexpr (!std::is_same_v<V, W>) p.value[i] = static_cast<V>(weight);
+}
+
+template <class V, class W, class G, class S>
+void update_range(const Range<V, W, G, S>& range, const Update& update, int64_t n,
+                  const StochasticRounding& rounding) {
+  if constexpr (std::is_same_v<W, float> && std::is_same_v<S, float>) {
+    parallel_vectorised(n, 1, [&](int64_t begin, int64_t end) {
+      each(end - begin,
+           [p = range, u = update, begin](int64_t i) { update_at(p, u, begin + i, 0); });
+    });
+  } else {
+    const PhiloxKey key = philox_key(rounding.key);
+    parallel_for(n, 4096, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const uint64_t g = static_cast<uint64_t>(rounding.first_index + i);
+        const auto draws =
+            philox({static_cast<uint32_t>(g / 4), static_cast<uint32_t>(g / 4 >> 32), 0, 0}, key);
+        update_at(range, update, i, draws[g % 4]);
+      }
+    });
+  }
 }
 
 }  // namespace
 
 void adamw(const AdamwArgs& args) {
-  const float* control = args.control.data<float>();
-  if (control[1] != 1.0f) return;
-  const Update update = update_of(args.hyper, control[0]);
-  const Tensor& weights = args.master.defined() ? args.master : args.value;
-  float* weight = weights.data<float>();
-  float* m = args.m.data<float>();
-  float* v = args.v.data<float>();
+  if (args.control.data<float>()[static_cast<int>(Control::update)] != 1.0f) return;
+  const Update update = update_of(args.hyper, args.control);
+  const int64_t n = args.value.numel();
   with_float_type(args.value.dtype(), [&](auto value_type) {
     using V = decltype(value_type);
     with_float_type(args.grad.dtype(), [&](auto grad_type) {
       using G = decltype(grad_type);
-      V* value = args.value.data<V>();
-      const G* grad = args.grad.data<G>();
-      parallel_vectorised(args.value.numel(), 1, [&](int64_t begin, int64_t end) {
-        update_range(Range<V, G>{value + begin, weight + begin, grad + begin, m + begin, v + begin},
-                     update, end - begin);
+      with_float_type(args.m.dtype(), [&](auto state_type) {
+        using S = decltype(state_type);
+        V* value = args.value.data<V>();
+        const G* grad = args.grad.data<G>();
+        S *m = args.m.data<S>(), *v = args.v.data<S>();
+        if (args.master.defined())
+          update_range(Range<V, float, G, S>{value, args.master.data<float>(), grad, m, v}, update,
+                       n, args.rounding);
+        else
+          update_range(Range<V, V, G, S>{value, value, grad, m, v}, update, n, args.rounding);
       });
     });
   });

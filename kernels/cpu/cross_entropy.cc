@@ -81,11 +81,12 @@ void token_loss(const LogitsStats& stats, const Tensor& labels, const TokenLoss&
   }
 }
 
-void dlogits_in_place(const Tensor& logits, const Tensor& labels, const Tensor& lse, float scale,
-                      int64_t vocab_begin) {
+void dlogits_in_place(const Tensor& logits, const Tensor& labels, const Tensor& lse,
+                      const Tensor& scale, int64_t vocab_begin) {
+  const float factor = *scale.data<float>();
   if (logits.dtype() == DType::f32)
-    return dlogits_of<float>(logits, labels, lse, scale, vocab_begin);
-  dlogits_of<bf16>(logits, labels, lse, scale, vocab_begin);
+    return dlogits_of<float>(logits, labels, lse, factor, vocab_begin);
+  dlogits_of<bf16>(logits, labels, lse, factor, vocab_begin);
 }
 
 }  // namespace weft::ops::cpu

@@ -166,9 +166,10 @@ __device__ void dlogits_chunk(T* at, int64_t left, float lse, float scale, int64
 }
 
 template <class T>
-__global__ void dlogits_kernel(Logits<T> logits, const float* lse, float scale) {
+__global__ void dlogits_kernel(Logits<T> logits, const float* lse, const float* factor) {
   constexpr int kCount = kChunk<T>;
   const float zeros[kCount] = {};
+  const float scale = *factor;
   for (int64_t c = first_row(); c < logits.rows; c += row_stride()) {
     T* row = logits.values + c * logits.width;
     const bool aligned = is_aligned(row), scored = logits.labels[c] != kIgnoredLabel;
@@ -229,8 +230,8 @@ void token_loss(const LogitsStats& stats, const Tensor& labels, const TokenLoss&
   check(cudaGetLastError(), "token_loss");
 }
 
-void dlogits_in_place(const Tensor& logits, const Tensor& labels, const Tensor& lse, float scale,
-                      int64_t vocab_begin) {
+void dlogits_in_place(const Tensor& logits, const Tensor& labels, const Tensor& lse,
+                      const Tensor& scale, int64_t vocab_begin) {
   if (logits.numel() == 0) return;
   check_width(logits);
   const cudaStream_t stream = stream_on(logits.device());
@@ -241,7 +242,7 @@ void dlogits_in_place(const Tensor& logits, const Tensor& labels, const Tensor& 
     dlogits_kernel<<<over.grid, over.block, 0, stream>>>(
         Logits<T>{pointer<T>(logits), pointer<const int32_t>(labels), logits.dim(0), logits.dim(1),
                   vocab_begin},
-        pointer<const float>(lse), scale);
+        pointer<const float>(lse), pointer<const float>(scale));
   });
   check(cudaGetLastError(), "dlogits_in_place");
 }

@@ -8,7 +8,7 @@ void logits_stats(const Tensor&, const Tensor&, int64_t, const LogitsStats&) {
 void token_loss(const LogitsStats&, const Tensor&, const TokenLoss&) {
   fail(ErrorKind::unavailable, "[token_loss] this build has no GPU code");
 }
-void dlogits_in_place(const Tensor&, const Tensor&, const Tensor&, float, int64_t) {
+void dlogits_in_place(const Tensor&, const Tensor&, const Tensor&, const Tensor&, int64_t) {
   fail(ErrorKind::unavailable, "[dlogits_in_place] this build has no GPU code");
 }
 

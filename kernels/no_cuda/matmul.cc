@@ -1,9 +1,11 @@
 #include "core/ops/matmul.h"
 
+#include "kernels/no_cuda/no_cuda.h"
+
 namespace weft::ops::cuda {
 
 void matmul(const Matrix&, const Matrix&, const Matrix&, const MatmulOptions&) {
-  fail(ErrorKind::unavailable, "[matmul] this build has no GPU code");
+  no_cuda("matmul");
 }
 
 }  // namespace weft::ops::cuda

@@ -126,8 +126,8 @@ void bench_flat(int64_t n) {
 void bench_adamw(int64_t n) {
   const Tensor w = filled({n}, DType::f32, "w"), g = filled({n}, DType::f32, "g");
   const Tensor m = Tensor::zeros({n}, DType::f32), v = Tensor::zeros({n}, DType::f32);
-  const Tensor value = Tensor::zeros({n}, DType::bf16), control = Tensor::zeros({2}, DType::f32);
-  control.data<float>()[0] = control.data<float>()[1] = 1;
+  const Tensor value = Tensor::zeros({n}, DType::bf16), control = Tensor::zeros({5}, DType::f32);
+  std::fill_n(control.data<float>(), 5, 1.0f);
   const auto count = static_cast<size_t>(n);
   const Tensor none;
   report("adamw", DType::f32, 28 * count, [&] {

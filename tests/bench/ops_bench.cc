@@ -141,7 +141,7 @@ void bench_cross_entropy(int64_t tokens, int64_t vocab, DType dtype) {
   report(name + "stats", bytes, "GB/s   ", [&] { ops::logits_stats(logits, labels); });
   const Tensor lse = ops::token_loss(ops::logits_stats(logits, labels), labels).lse;
   report(name + "dlogits", 2 * bytes, "GB/s   ",
-         [&] { ops::dlogits_in_place(logits, labels, lse, 1.0f); });
+         [&] { ops::dlogits_in_place(logits, labels, lse, Tensor::scalar(1)); });
 }
 
 // One query against a cache.

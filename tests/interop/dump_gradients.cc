@@ -45,11 +45,12 @@ void train(recipes::Model& model, nn::Step& step,
   nn::WeightGrads queue;
   step.weight_grads = &queue;
   const int64_t scored = step.num_tokens() - static_cast<int64_t>(step.documents.size());
-  step.loss_scale = 1.0f / static_cast<float>(scored);
-  const nn::HeadLoss loss =
-      model.decoder->train(step, models::Recompute::selective, model.hooks(), false);
+  step.loss_scale = Tensor::scalar(1.0f / static_cast<float>(scored));
+  step.loss_sum = Tensor::zeros({1}, DType::f64);
+  model.decoder->train(step, models::Recompute::selective, model.hooks(), false);
   Tensor mean = Tensor::empty({1}, DType::f32);
-  mean.data<float>()[0] = static_cast<float>(loss.sum / static_cast<double>(loss.tokens));
+  mean.data<float>()[0] =
+      static_cast<float>(*step.loss_sum.data<double>() / static_cast<double>(scored));
   out.emplace_back("loss", mean);
   for (const nn::ParameterPtr& p : model.decoder->parameters())
     out.emplace_back("grad." + p->name, p->grad);

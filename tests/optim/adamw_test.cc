@@ -35,10 +35,11 @@ nn::Shard make_shard(DType dtype) {
   return shard;
 }
 
-Tensor control(float factor, float go) {
-  const Tensor t = Tensor::empty({2}, DType::f32);
-  t.data<float>()[0] = factor;
-  t.data<float>()[1] = go;
+// One rank's sum of squares of its only shard, and its loss.
+Tensor gathered(double norm, double loss = 1) {
+  const Tensor t = Tensor::empty({1, 2}, DType::f64);
+  t.data<double>()[0] = norm * norm;
+  t.data<double>()[1] = loss;
   return t;
 }
 
@@ -64,7 +65,7 @@ TEST_P(AdamwOn, SegmentsIsTorchAdamWWithTheirDecayAndRate) {
   const nn::Shard shard = make_shard(GetParam());
   std::vector<Reference> reference;
   for (int64_t i = 0; i < kUsed; ++i) reference.push_back({value_at(shard, i)});
-  Adamw adamw({shard}, {.weight_decay = 0.1});
+  Adamw adamw({shard}, {.weight_decay = 0.1, .max_grad_norm = 2});
   for (int t = 1; t <= 10; ++t) {
     for (int64_t i = 0; i < kUsed; ++i) {
       const float g = draw(i, 100 + t);
@@ -72,9 +73,9 @@ TEST_P(AdamwOn, SegmentsIsTorchAdamWWithTheirDecayAndRate) {
       const bool decays = i < 22 || i >= 31;
       reference[i].update(0.5 * g, i >= 31 ? 2e-2 : 1e-2, decays ? 0.1 : 0, t);
     }
-    adamw.update(1e-2, control(0.5f, 1));
+    adamw.update(1e-2, t, gathered(4));  // clipped to a half
   }
-  EXPECT_EQ(adamw.updates(), 10);
+  EXPECT_EQ(adamw.progress().updates, 10);
   for (int64_t i = 0; i < kPadded; ++i) {
     const double want = i < kUsed ? reference[i].w : 0;
     const double tolerance = GetParam() == DType::f32 ? 2e-6 : 2e-6 + std::abs(want) / 256;
@@ -90,11 +91,11 @@ TEST_P(AdamwOn, SegmentsIsTorchAdamWWithTheirDecayAndRate) {
 TEST_P(AdamwOn, AnUpdateOfGradientsThatAreNotFiniteChangesNothing) {
   const nn::Shard shard = make_shard(GetParam());
   Adamw adamw({shard}, {.weight_decay = 0.1});
-  adamw.update(1e-2, control(1, 1));
+  adamw.update(1e-2, 0, gathered(1));
   const Tensor before = shard.value.clone();
   shard.grad.data<float>()[0] = std::nanf("");
-  adamw.update(1e-2, control(1, 0));
-  EXPECT_EQ(adamw.updates(), 1);
+  adamw.update(1e-2, 1, gathered(std::nan("")));
+  EXPECT_EQ(adamw.progress().updates, 1);
   EXPECT_EQ(std::memcmp(before.raw(), shard.value.raw(), before.bytes()), 0);
   for (const nn::StatePiece& piece : adamw.states())
     for (int64_t i = 0; i < piece.segment.count; ++i)
@@ -107,7 +108,7 @@ TEST_P(AdamwOn, StatesAreAllThatAResumeNeeds) {
   Adamw first({kept}, {.weight_decay = 0.1});
   const auto step = [&](Adamw& adamw, const nn::Shard& shard, int t) {
     for (int64_t i = 0; i < kUsed; ++i) shard.grad.data<float>()[i] = draw(i, 100 + t);
-    adamw.update(1e-2, control(1, 1));
+    adamw.update(1e-2, t, gathered(1));
   };
   for (int t = 1; t <= 3; ++t) step(first, kept, t);
 
@@ -121,7 +122,7 @@ TEST_P(AdamwOn, StatesAreAllThatAResumeNeeds) {
     EXPECT_EQ(from[i].segment.name, to[i].segment.name);
     to[i].data.copy_from(from[i].data);
   }
-  second.set_updates(first.updates());
+  second.set_progress(first.progress());
   for (int t = 4; t <= 6; ++t) {
     step(first, kept, t);
     step(second, resumed, t);
@@ -133,9 +134,37 @@ INSTANTIATE_TEST_SUITE_P(DTypes, AdamwOn, ::testing::Values(DType::f32, DType::b
                          [](const auto& info) { return std::string(name_of(info.param)); });
 
 TEST(Adamw, StatesAreCountedAsTheOptimizers) {
-  const size_t before = memory_use(MemoryTag::optimizer).current;
-  const Adamw adamw({make_shard(DType::bf16)}, {});
-  EXPECT_EQ(memory_use(MemoryTag::optimizer).current - before, 3 * kPadded * 4);
+  const auto bytes_of = [](const AdamwOptions& options) {
+    const size_t before = memory_use(MemoryTag::optimizer).current;
+    const Adamw adamw({make_shard(DType::bf16)}, options);
+    return memory_use(MemoryTag::optimizer).current - before;
+  };
+  const size_t small = 2 * 64;  // progress and control
+  EXPECT_EQ(bytes_of({}), 3 * kPadded * 4 + small);
+  EXPECT_EQ(bytes_of({.master_weights = false}), 2 * kPadded * 4 + small);
+  EXPECT_EQ(bytes_of({.master_weights = false, .state_dtype = DType::bf16}), 2 * 128 + small);
+}
+
+// 41 elements of one run are two shards of a parameter whose rounding must not know.
+TEST(Adamw, StochasticRoundingIsIndependentOfTheLayout) {
+  const auto train = [](std::vector<int64_t> cuts) {
+    const Tensor values = make_shard(DType::bf16).value;
+    const Tensor grads = Tensor::zeros({kPadded}, DType::f32);
+    for (int64_t i = 0; i < kUsed; ++i) grads.data<float>()[i] = draw(i, 5);
+    std::vector<nn::Shard> shards;
+    for (size_t c = 0; c + 1 < cuts.size(); ++c) {
+      const int64_t begin = cuts[c], n = cuts[c + 1] - begin;
+      shards.push_back({"unit",
+                        values.flat(begin, {n}),
+                        grads.flat(begin, {n}),
+                        {{"w", {kUsed}, begin, n, 0, true, 1}}});
+    }
+    Adamw adamw(shards, {.master_weights = false, .state_dtype = DType::bf16, .seed = 3});
+    const Tensor sums = Tensor::zeros({1, static_cast<int64_t>(shards.size()) + 1}, DType::f64);
+    for (int t = 0; t < 4; ++t) adamw.update(1e-3, t, sums);
+    return std::string(static_cast<const char*>(values.raw()), values.bytes());
+  };
+  EXPECT_EQ(train({0, kUsed}), train({0, 16, kUsed}));
 }
 
 }  // namespace

@@ -129,9 +129,18 @@ inline nn::Step tiny_step(const models::Decoder& decoder, const std::vector<int6
     }
     ++document;
   }
-  step.loss_scale = 1.0f / static_cast<float>(trained);
+  step.loss_scale = Tensor::scalar(1.0f / static_cast<float>(trained));
+  step.loss_sum = Tensor::zeros({1}, DType::f64);
   decoder.prepare(step);
   return step;
+}
+
+// One micro-batch of a model on the CPU; returns the sum of its loss.
+inline double train_once(const models::Decoder& decoder, const nn::Step& step,
+                         const models::RecomputePlan& recompute = models::Recompute::none,
+                         const models::UnitHooks& hooks = {}, bool last_micro_batch = false) {
+  decoder.train(step, recompute, hooks, last_micro_batch);
+  return *step.loss_sum.data<double>();
 }
 
 }  // namespace weft::test

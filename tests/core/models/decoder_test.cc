@@ -46,8 +46,7 @@ test::TinyModel make(const Case& c, DType dtype = DType::f32) {
 
 double loss_of(const test::TinyModel& model, nn::Step& step) {
   // Through the training path, so that dropout is the same; gradients are scrap.
-  const nn::HeadLoss loss = model.decoder->train(step, Recompute::none, {}, false);
-  return loss.sum * step.loss_scale;
+  return test::train_once(*model.decoder, step) * *step.loss_scale.data<float>();
 }
 
 class DecoderGradient : public testing::TestWithParam<Case> {};
@@ -95,11 +94,13 @@ TEST_P(DecoderGradient, AgreesWithFiniteDifferencesForEveryParameter) {
 TEST_P(DecoderGradient, IsTheSameBitForBitWhateverIsRecomputed) {
   std::vector<std::vector<Tensor>> grads;
   std::vector<double> losses;
-  for (Recompute recompute : {Recompute::none, Recompute::selective, Recompute::full}) {
+  for (const models::RecomputePlan& recompute :
+       {models::RecomputePlan(Recompute::none), models::RecomputePlan(Recompute::selective),
+        models::RecomputePlan(Recompute::full), models::RecomputePlan(Recompute::full, 1)}) {
     test::TinyModel model = make(GetParam());
     nn::WeightGrads queue;
     nn::Step step = test::tiny_step(*model.decoder, {9, 4, 8}, queue);
-    losses.push_back(model.decoder->train(step, recompute, {}, false).sum);
+    losses.push_back(test::train_once(*model.decoder, step, recompute));
     grads.emplace_back();
     for (const nn::ParameterPtr& p : model.decoder->parameters())
       if (p->trainable) grads.back().push_back(p->grad.clone());

@@ -1,5 +1,6 @@
 #include "core/ops/adamw.h"
 
+#include "core/ops/update_control.h"
 #include "tests/support/op_cases.h"
 
 namespace weft::ops {
@@ -8,19 +9,23 @@ namespace {
 // torch.optim.AdamW of one element, statement by statement (amsgrad and maximize off), in double.
 struct Reference {
   double weight = 0, m = 0, v = 0;
-  void step(double grad, const AdamwHyper& h) {
+  void step(double grad, const AdamwHyper& h, double t) {
     weight *= 1 - h.lr * h.weight_decay;
     m += (grad - m) * (1 - h.beta1);
     v = v * h.beta2 + (1 - h.beta2) * grad * grad;
-    const double bias_correction1 = 1 - std::pow(h.beta1, static_cast<double>(h.step));
-    const double bias_correction2 = 1 - std::pow(h.beta2, static_cast<double>(h.step));
+    const double bias_correction1 = 1 - std::pow(h.beta1, t);
+    const double bias_correction2 = 1 - std::pow(h.beta2, t);
     const double denominator = std::sqrt(v) / std::sqrt(bias_correction2) + h.eps;
     weight -= h.lr / bias_correction1 * m / denominator;
   }
 };
 
-Tensor control_of(float factor, float go) {
-  return test::from_doubles({factor, go}, {2}, DType::f32);
+// What ops::update_control says of step t.
+Tensor control_of(double factor, double go, const AdamwHyper& h, int64_t t = 1) {
+  const double step = static_cast<double>(t);
+  return test::from_doubles({factor, go, 1 / (1 - std::pow(h.beta1, step)),
+                             1 / std::sqrt(1 - std::pow(h.beta2, step)), 1},
+                            {static_cast<int64_t>(Control::count_)}, DType::f32);
 }
 
 struct State {
@@ -51,19 +56,19 @@ struct State {
 class Adamw : public test::OpTest {};
 
 TEST_P(Adamw, IsTorchsFormulaOverTwentySteps) {
-  for (DType grad_type : {DType::f32, DType::bf16, dtype()})
+  for (DType grad_type : {DType::f32, dtype()})
     for (int64_t n : {0, 1, 31, 33, 1000, 40000}) {
       const State state(n, dtype());
       std::vector<Reference> want(static_cast<size_t>(n));
       const std::vector<double> start = test::to_doubles(state.weights());
       for (size_t i = 0; i < want.size(); ++i) want[i].weight = start[i];
-      AdamwHyper hyper{.lr = 3e-3, .beta2 = 0.95, .weight_decay = 0.1};
-      for (hyper.step = 1; hyper.step <= 20; ++hyper.step) {
-        const Tensor grad =
-            test::random_tensor({n}, grad_type, static_cast<uint32_t>(hyper.step), 0.01);
-        state.update(grad, control_of(0.5f, 1), hyper);
+      const AdamwHyper hyper{.lr = 3e-3, .beta2 = 0.95, .weight_decay = 0.1};
+      for (int64_t t = 1; t <= 20; ++t) {
+        const Tensor grad = test::random_tensor({n}, grad_type, static_cast<uint32_t>(t), 0.01);
+        state.update(grad, control_of(0.5, 1, hyper, t), hyper);
         const std::vector<double> g = test::to_doubles(grad);
-        for (size_t i = 0; i < want.size(); ++i) want[i].step(0.5 * g[i], hyper);
+        for (size_t i = 0; i < want.size(); ++i)
+          want[i].step(0.5 * g[i], hyper, static_cast<double>(t));
       }
       std::vector<double> weights, m, v;
       for (const Reference& r : want) {
@@ -82,18 +87,18 @@ TEST_P(Adamw, IsTorchsFormulaOverTwentySteps) {
 
 TEST_P(Adamw, ValueIsTheRoundedMaster) {
   const State state(1001, dtype());
-  state.update(test::random_tensor({1001}, DType::f32, 2), control_of(1, 1), {.lr = 1e-2});
+  state.update(test::random_tensor({1001}, DType::f32, 2), control_of(1, 1, {}), {.lr = 1e-2});
   EXPECT_TRUE(test::same_bytes(
       state.value, test::from_doubles(test::to_doubles(state.weights()), {1001}, dtype())));
 }
 
 TEST_P(Adamw, ANoOpLeavesEveryByte) {
   const State state(1001, dtype());
-  state.update(test::random_tensor({1001}, DType::f32, 2), control_of(1, 1), {.lr = 1e-2});
+  state.update(test::random_tensor({1001}, DType::f32, 2), control_of(1, 1, {}), {.lr = 1e-2});
   const Tensor value = state.value.clone(), weights = state.weights().clone();
   const Tensor m = state.m.clone(), v = state.v.clone();
   const Tensor grad = test::from_doubles(std::vector<double>(1001, NAN), {1001}, DType::f32);
-  state.update(grad, control_of(NAN, 0), {.lr = 1e-2, .weight_decay = 0.1, .step = 2});
+  state.update(grad, control_of(NAN, 0, {}, 2), {.lr = 1e-2, .weight_decay = 0.1});
   EXPECT_TRUE(test::same_bytes(state.value, value));
   EXPECT_TRUE(test::same_bytes(state.weights(), weights));
   EXPECT_TRUE(test::same_bytes(state.m, m));
@@ -103,7 +108,7 @@ TEST_P(Adamw, ANoOpLeavesEveryByte) {
 TEST_P(Adamw, DecayIsDecoupled) {
   const State state(33, dtype());
   const std::vector<double> before = test::to_doubles(state.weights());
-  state.update(Tensor::zeros({33}, DType::f32, device()), control_of(1, 1),
+  state.update(Tensor::zeros({33}, DType::f32, device()), control_of(1, 1, {}),
                {.lr = 0.1, .weight_decay = 0.5});
   std::vector<double> want = before;
   for (double& w : want) w *= 0.95;
@@ -115,7 +120,7 @@ TEST_P(Adamw, FirstStepIsTheLearningRateWhateverTheGradient) {
   const State state(3, dtype());
   const std::vector<double> before = test::to_doubles(state.weights());
   const Tensor grad = test::from_doubles({1e-3, -5, 1e6}, {3}, DType::f32);
-  state.update(grad, control_of(1, 1), {.lr = 1e-2});
+  state.update(grad, control_of(1, 1, {}), {.lr = 1e-2});
   const std::vector<double> after = test::to_doubles(state.weights());
   EXPECT_NEAR(after[0], before[0] - 1e-2, 3e-7);
   EXPECT_NEAR(after[1], before[1] + 1e-2, 3e-7);
@@ -127,7 +132,7 @@ TEST_P(Adamw, GivesTheSameBitsEverywhere) {
   test::expect_same_bits_everywhere([&] {
     const State state(100003, dtype());
     for (int64_t step = 1; step <= 3; ++step)
-      state.update(grad, control_of(0.7f, 1), {.lr = 1e-3, .weight_decay = 0.1, .step = step});
+      state.update(grad, control_of(0.7, 1, {}, step), {.lr = 1e-3, .weight_decay = 0.1});
     return std::vector<Tensor>{state.value, state.weights(), state.m, state.v};
   });
 }
@@ -137,7 +142,7 @@ TEST_P(Adamw, UpdatesAPieceAloneWhereverItBegins) {
   const AdamwHyper hyper{.lr = 1e-2, .weight_decay = 0.1};
   const State whole(1001, dtype());
   const Tensor grad = test::random_tensor({1001}, DType::f32, 2);
-  whole.update(grad, control_of(1, 1), hyper);
+  whole.update(grad, control_of(1, 1, hyper), hyper);
   for (int64_t begin : {1, 3, 4, 998})
     for (const bool own_grad : {false, true}) {
       const State state(1001, dtype());
@@ -149,7 +154,7 @@ TEST_P(Adamw, UpdatesAPieceAloneWhereverItBegins) {
       piece.m = part(state.m);
       piece.v = part(state.v);
       const State untouched(1001, dtype());
-      piece.update(own_grad ? part(grad).clone() : part(grad), control_of(1, 1), hyper);
+      piece.update(own_grad ? part(grad).clone() : part(grad), control_of(1, 1, hyper), hyper);
       EXPECT_TRUE(test::same_bytes(piece.weights(), part(whole.weights())));
       EXPECT_TRUE(test::same_bytes(piece.value, part(whole.value)));
       EXPECT_TRUE(test::same_bytes(piece.m, part(whole.m)));
@@ -161,14 +166,82 @@ TEST_P(Adamw, UpdatesAPieceAloneWhereverItBegins) {
 }
 
 TEST_P(Adamw, GivesTheBitsOfTheCpu) {
-  const AdamwHyper hyper{.lr = 1e-3, .weight_decay = 0.1, .step = 3};
+  const AdamwHyper hyper{.lr = 1e-3, .weight_decay = 0.1};
   const Tensor grad = test::random_tensor({10007}, DType::f32, 2);
   const State there(10007, dtype());
-  there.update(grad, control_of(0.7f, 1), hyper);
+  there.update(grad, control_of(0.7, 1, hyper, 3), hyper);
   test::device_of_test() = {};
   const State here(10007, DType::f32);
-  here.update(grad.to({}), control_of(0.7f, 1), hyper);
+  here.update(grad.to({}), control_of(0.7, 1, hyper, 3), hyper);
   EXPECT_TRUE(test::same_bytes(there.weights(), here.weights()));
+  EXPECT_TRUE(test::same_bytes(there.m, here.m));
+  EXPECT_TRUE(test::same_bytes(there.v, here.v));
+  test::device_of_test() = device();
+}
+
+// bf16 weights without a master copy, bf16 states.
+struct Small {
+  Tensor value, m, v;
+  explicit Small(int64_t n, uint32_t seed = 1)
+      : value(test::random_tensor({n}, DType::bf16, seed)),
+        m(Tensor::zeros({n}, DType::bf16, value.device())),
+        v(m.clone()) {}
+  void update(const Tensor& grad, const Tensor& control, const AdamwHyper& hyper,
+              const StochasticRounding& rounding) const {
+    const Tensor none;
+    adamw({.value = value,
+           .master = none,
+           .grad = grad,
+           .m = m,
+           .v = v,
+           .control = control,
+           .hyper = hyper,
+           .rounding = rounding});
+  }
+};
+
+TEST_P(Adamw, WithoutAMasterSmallStepsArriveOnAverage) {
+  constexpr int64_t n = 40000;
+  const Small small(n);
+  const Tensor ones = test::from_doubles(std::vector<double>(n, 1.0), {n}, DType::bf16);
+  small.value.copy_from(ones);
+  // Each step is lr = 2^-13, a thirty-second of the distance between bf16 numbers below 1.
+  const AdamwHyper hyper{.lr = 0x1p-13};
+  const Tensor grad = test::from_doubles(std::vector<double>(n, 0.5), {n}, DType::f32);
+  for (int64_t t = 1; t <= 8; ++t)
+    small.update(grad, control_of(1, 1, hyper, t), hyper, {static_cast<uint64_t>(t), 0});
+  double mean = 0, mean_m = 0;
+  for (double w : test::to_doubles(small.value)) mean += w / n;
+  for (double m : test::to_doubles(small.m)) mean_m += m / n;
+  EXPECT_NEAR(mean, 1 - 8 * 0x1p-13, 1e-4);
+  EXPECT_NEAR(mean_m, 0.5 * (1 - std::pow(0.9, 8)), 1e-4);
+}
+
+TEST_P(Adamw, StochasticRoundingBelongsToTheGlobalIndex) {
+  const Tensor grad = test::random_tensor({1001}, DType::f32, 2);
+  const AdamwHyper hyper{.lr = 1e-3, .weight_decay = 0.1};
+  const Small whole(1001);
+  whole.update(grad, control_of(1, 1, hyper), hyper, {7, 100});
+  for (const auto& [begin, n] : {std::pair<int64_t, int64_t>{0, 1001}, {3, 900}, {997, 4}}) {
+    const Small all(1001);
+    Small piece = all;
+    for (Tensor* t : {&piece.value, &piece.m, &piece.v}) *t = t->flat(begin, {n});
+    piece.update(grad.flat(begin, {n}), control_of(1, 1, hyper), hyper, {7, 100 + begin});
+    EXPECT_TRUE(test::same_bytes(piece.value, whole.value.flat(begin, {n})));
+    EXPECT_TRUE(test::same_bytes(piece.m, whole.m.flat(begin, {n})));
+    EXPECT_TRUE(test::same_bytes(piece.v, whole.v.flat(begin, {n})));
+  }
+}
+
+TEST_P(Adamw, StochasticRoundingHasTheBitsOfTheCpu) {
+  const AdamwHyper hyper{.lr = 1e-3, .weight_decay = 0.1};
+  const Tensor grad = test::random_tensor({10007}, DType::bf16, 2);
+  const Small there(10007);
+  there.update(grad, control_of(0.7, 1, hyper, 3), hyper, {11, 5});
+  test::device_of_test() = {};
+  const Small here(10007);
+  here.update(grad.to({}), control_of(0.7, 1, hyper, 3), hyper, {11, 5});
+  EXPECT_TRUE(test::same_bytes(there.value, here.value));
   EXPECT_TRUE(test::same_bytes(there.m, here.m));
   EXPECT_TRUE(test::same_bytes(there.v, here.v));
   test::device_of_test() = device();
@@ -176,15 +249,14 @@ TEST_P(Adamw, GivesTheBitsOfTheCpu) {
 
 INSTANTIATE_OP_TESTS(Adamw);
 
-TEST(AdamwChecks, ABf16ValueNeedsAMaster) {
-  const State state(4, DType::bf16);
-  const Tensor none, grad = Tensor::zeros({4}, DType::f32), control = control_of(1, 1);
-  EXPECT_THROW(adamw({.value = state.value,
+TEST(AdamwChecks, AnF16ValueNeedsAMaster) {
+  const Tensor none, value = Tensor::zeros({4}, DType::f16), f32 = Tensor::zeros({4}, DType::f32);
+  EXPECT_THROW(adamw({.value = value,
                       .master = none,
-                      .grad = grad,
-                      .m = state.m,
-                      .v = state.v,
-                      .control = control,
+                      .grad = f32,
+                      .m = f32,
+                      .v = f32,
+                      .control = control_of(1, 1, {}),
                       .hyper = {}}),
                Error);
 }

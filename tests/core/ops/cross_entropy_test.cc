@@ -52,7 +52,7 @@ void expect_plain_loops(int64_t count, int64_t vocab, DType dtype) {
   const TokenLoss result = token_loss(logits_stats(logits, labels), labels);
   test::expect_close(result.lse, lse, 2e-6, "lse, " + what);
   test::expect_close(result.loss, loss, 2e-6, "loss, " + what);
-  dlogits_in_place(logits, labels, result.lse, 0.125f);
+  dlogits_in_place(logits, labels, result.lse, Tensor::scalar(0.125f, test::device_of_test()));
   test::expect_close(logits, dlogits, dtype == DType::f32 ? 3e-7 : 5e-4, "dlogits, " + what);
 }
 
@@ -70,8 +70,8 @@ TEST_P(CrossEntropy, GivesTheSameBitsWhereverLogitsBegin) {
   EXPECT_TRUE(test::same_bytes(of_view.sum_exp, of_own.sum_exp));
   EXPECT_TRUE(test::same_bytes(of_view.argmax, of_own.argmax));
   const Tensor lse = token_loss(of_own, labels).lse;
-  dlogits_in_place(view, labels, lse, 0.5f);
-  dlogits_in_place(own, labels, lse, 0.5f);
+  dlogits_in_place(view, labels, lse, Tensor::scalar(0.5f, test::device_of_test()));
+  dlogits_in_place(own, labels, lse, Tensor::scalar(0.5f, test::device_of_test()));
   EXPECT_TRUE(test::same_bytes(view, own));
 }
 
@@ -131,8 +131,8 @@ TEST_P(CrossEntropy, ShardsOfTheVocabularyCombineToTheWhole) {
   EXPECT_EQ(test::to_doubles(sum.argmax), test::to_doubles(want.argmax));
   const TokenLoss got = token_loss(sum, labels), loss = token_loss(want, labels);
   test::expect_close(got.loss, test::to_doubles(loss.loss), 1e-6);
-  dlogits_in_place(shards[1], labels, loss.lse, 1.0f, cut);
-  dlogits_in_place(whole, labels, loss.lse, 1.0f);
+  dlogits_in_place(shards[1], labels, loss.lse, Tensor::scalar(1.0f, test::device_of_test()), cut);
+  dlogits_in_place(whole, labels, loss.lse, Tensor::scalar(1.0f, test::device_of_test()));
   for (int64_t c = 0; c < 4; ++c)
     EXPECT_TRUE(
         test::same_bytes(shards[1].rows(c, c + 1), whole.flat(c * vocab + cut, {vocab - cut})));
@@ -147,7 +147,7 @@ TEST_P(CrossEntropy, NanReachesTheLossButOnlyOfItsRow) {
     const std::vector<double> loss = test::to_doubles(result.loss);
     EXPECT_TRUE(std::isnan(loss[0])) << at;
     EXPECT_TRUE(std::isfinite(loss[1])) << at;
-    dlogits_in_place(logits, labels, result.lse, 1.0f);
+    dlogits_in_place(logits, labels, result.lse, Tensor::scalar(1.0f, test::device_of_test()));
     EXPECT_TRUE(std::isnan(test::to_doubles(logits)[100]));
   }
 }
@@ -165,7 +165,8 @@ TEST_P(CrossEntropy, MaskedLogitsOfMinusInfinityCountNothing) {
     logits.flat(v, {1}).copy_from(test::from_doubles({-INFINITY}, {1}, dtype()));
   const TokenLoss result = token_loss(logits_stats(logits, labels_of({3})), labels_of({3}));
   EXPECT_NEAR(first_of(result.loss), std::log(10.0), 1e-6);
-  dlogits_in_place(logits, labels_of({3}), result.lse, 1.0f);
+  dlogits_in_place(logits, labels_of({3}), result.lse,
+                   Tensor::scalar(1.0f, test::device_of_test()));
   EXPECT_EQ(test::to_doubles(logits)[20], 0.0);
 }
 
@@ -175,7 +176,7 @@ TEST_P(CrossEntropy, TheSameBitsOnEveryCallAndThreadCount) {
     const Tensor logits = test::random_tensor({37, 3001}, dtype(), 1, 5.0);
     const Tensor labels = some_labels(37, 3001);
     const TokenLoss result = token_loss(logits_stats(logits, labels), labels);
-    dlogits_in_place(logits, labels, result.lse, 0.5f);
+    dlogits_in_place(logits, labels, result.lse, Tensor::scalar(0.5f, test::device_of_test()));
     return std::pair(result.loss, logits);
   };
   const auto want = run(1);
@@ -198,7 +199,8 @@ TEST(CrossEntropyGradient, EqualsFiniteDifferences) {
     return sum;
   };
   const Tensor dlogits = logits.clone();
-  dlogits_in_place(dlogits, labels, token_loss(logits_stats(logits, labels), labels).lse, 1.0f);
+  dlogits_in_place(dlogits, labels, token_loss(logits_stats(logits, labels), labels).lse,
+                   Tensor::scalar(1.0f, test::device_of_test()));
   test::expect_gradient(logits, dlogits, loss, "dlogits", {.step = 3e-2, .samples = 150});
 }
 
@@ -206,7 +208,8 @@ TEST(CrossEntropyChecks, RefuseShapesThatDoNotFit) {
   const Tensor logits = Tensor::zeros({3, 4}, DType::f32);
   EXPECT_THROW(logits_stats(logits, labels_of({1, 2})), Error);
   EXPECT_THROW(logits_stats(logits, Tensor::zeros({3}, DType::f32)), Error);
-  EXPECT_THROW(dlogits_in_place(logits, labels_of({0, 0, 0}), Tensor::zeros({2}, DType::f32), 1),
+  EXPECT_THROW(dlogits_in_place(logits, labels_of({0, 0, 0}), Tensor::zeros({2}, DType::f32),
+                                Tensor::scalar(1, test::device_of_test())),
                Error);
 }
 
