@@ -53,11 +53,6 @@ optim::AdamwOptions optimizer_options(const TrainConfig& train, const Model& mod
           .scale_window = fp16 ? train.scale_window : 0};
 }
 
-models::RecomputePlan recompute_plan(const TrainConfig& train) {
-  if (train.recompute_layers == 0) return train.recompute;
-  return {train.recompute, static_cast<size_t>(train.recompute_layers)};
-}
-
 }  // namespace
 
 Trainer::Trainer(TrainerParts parts)
@@ -71,6 +66,7 @@ Trainer::Trainer(TrainerParts parts)
       schedule_(schedule_of(parts_.config.train, total_steps_)),
       optimizer_(parts_.model.units->shards(),
                  optimizer_options(parts_.config.train, parts_.model)),
+      runner_(parts_.model, parts_.config.train, parts_.config.data.seq_len),
       last_save_(Clock::now()) {
   optimizer_.take_values();
   state_.data_hash = train_->hash();
@@ -175,7 +171,7 @@ void Trainer::forward_backward(const data::StepData& data, const Tensor& loss_su
     step.number = static_cast<uint64_t>(data.step);
     step.weight_grads = &weight_grads_;
     const bool last = i + 1 == data.micro_batches.size();
-    model.decoder->train(step, recompute_plan(parts_.config.train), model.hooks(), last);
+    runner_.train(step, last);
   }
   model.units->finish_reduce();
 }

@@ -33,7 +33,9 @@ class Attention {
   int64_t kv_width() const { return config_.num_kv_heads * config_.head_dim; }
   Tensor norm_heads(const Tensor& qkv, Tape& tape) const;
   void norm_heads_backward(const Tensor& dqkv, Tape& tape) const;
+  ops::AttentionShape shape() const;
   ops::AttentionArgs arguments(const Tensor& qkv, const Tensor& o, const Step& step) const;
+  Tensor attend_cached(const Tensor& qkv, const Step& step) const;
 
   AttentionConfig config_;
   Projection qkv_;
