@@ -4,7 +4,9 @@
 #include <memory>
 #include <string>
 
-#include "parallel/communicator.h"
+#include "core/telemetry/telemetry.h"
+#include "parallel/mesh.h"
+#include "recipes/model.h"
 #include "recipes/run_config.h"
 
 namespace weft::recipes {
@@ -18,5 +20,9 @@ struct TrainOptions {
 
 // Every rank calls it. Throws try_again when a stop was requested and a checkpoint is committed.
 void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Communicator>& world);
+
+// What a run is made of; `weft bench` makes the same.
+ModelOptions model_options(const RunConfig& config, const parallel::Mesh& mesh, Device device);
+telemetry::Machine machine_of(const Model& model, const parallel::Communicator& world);
 
 }  // namespace weft::recipes

@@ -85,11 +85,10 @@ struct TrainConfig {
 
   // The steps of warm-up in a run of `total_steps`.
   int64_t warmup_steps(int64_t total_steps) const;
+  models::RecomputePlan recompute_plan() const;
 
   void visit(ConfigVisitor& v);
   void check() const;
 };
-
-models::RecomputePlan recompute_plan(const TrainConfig& train);
 
 }  // namespace weft::recipes

@@ -7,6 +7,7 @@
 #include "core/ops/kv_cache.h"
 #include "core/ops/rms_norm.h"
 #include "core/ops/rope.h"
+#include "core/telemetry/trace.h"
 
 namespace weft::nn {
 namespace {
@@ -110,14 +111,18 @@ Tensor Attention::forward(const Tensor& x, const Step& step, Tape& tape,
                           const Tensor& residual) const {
   Tensor qkv = qkv_.forward(x, step, tape);
   if (q_norm_) qkv = norm_heads(qkv, tape);
-  if (step.mode == Mode::generate) return o_.forward(attend_cached(qkv, step), step, tape, residual);
+  if (step.mode == Mode::generate)
+    return o_.forward(attend_cached(qkv, step), step, tape, residual);
   ops::rope(
       {.x = qkv, .table = step.rope_table, .num_heads = config_.num_heads + config_.num_kv_heads});
   Tensor o = Tensor::empty({x.dim(0), q_width()}, x.dtype(), x.device());
   ops::AttentionArgs args = arguments(qkv, o, step);
   if (tape.records())
     args.lse = Tensor::empty({x.dim(0), config_.num_heads}, DType::f32, x.device());
-  ops::attention(args);
+  {
+    const telemetry::Span span("attention");
+    ops::attention(args);
+  }
   tape.push(qkv);
   tape.push(o);
   tape.push(args.lse);
@@ -132,9 +137,13 @@ Tensor Attention::backward(const Tensor& dy, const Step& step, Tape& tape) const
                                   .dout = view(dout, 0),
                                   .dq = view(dqkv, 0),
                                   .dk = view(dqkv, q_width()),
-                                  .dv = view(dqkv, q_width() + kv_width())};
+                                  .dv = view(dqkv, q_width() + kv_width()),
+                                  .deterministic = step.deterministic};
   args.forward.lse = lse;
-  ops::attention_backward(args);
+  {
+    const telemetry::Span span("attention");
+    ops::attention_backward(args);
+  }
   ops::rope({.x = dqkv,
              .table = step.rope_table,
              .num_heads = config_.num_heads + config_.num_kv_heads,
