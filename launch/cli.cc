@@ -34,6 +34,7 @@ class CommandLine {
         "command line or config, 65 bad data, 66 missing input, 69 not possible here, 70 bug,\n"
         "74 input/output, 75 interrupted with a checkpoint committed: start again to go on.");
     add_train();
+    add_bench();
     add_eval();
     add_generate();
     add_export();
@@ -85,6 +86,26 @@ class CommandLine {
     verb->add_flag("--keys", keys_, "print every key with type, default and meaning, and end");
     verb->add_flag("--print-config", print_config_, "print the resolved config, and end");
     add_json(verb, train_.json);
+  }
+
+  void add_bench() {
+    CLI::App* verb = add_verb(
+        "bench", "What this machine can do for a run's model, and how much of it the step reaches",
+        "  weft bench configs/quickstart.yaml train.micro_batch=8\n"
+        "  weft bench model.config=config.json recipe=sft data.seq_len=4096 --json\n"
+        "  mpirun -n 2 weft bench run.yaml log.trace=trace.json --no-floor\n",
+        [this] { bench(); });
+    verb->add_option("config", overrides_, "YAML file of a run, keys that replace its values")
+        ->type_name("[CONFIG] [KEY=VALUE]");
+    verb->add_option("--steps", bench_.steps, "steps that are timed")
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
+    verb->add_option("--warmup", bench_.warmup, "steps before them")
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
+    verb->add_flag("!--no-floor", bench_.floor, "do not measure the pieces of a step");
+    verb->add_flag("!--no-step", bench_.step, "do not run the step");
+    add_json(verb, bench_.json);
   }
 
   void add_eval() {
@@ -291,6 +312,7 @@ class CommandLine {
     if (train_.config.train.threads > 0)
       set_num_threads(static_cast<int>(train_.config.train.threads));
     catch_stop_signals(process_.under_mpi);
+    train_.cache_folder = process_.cache_folder;
     join_world();
     train_.local_rank = process_.local_rank;
     verbs_.train(train_, world_);
@@ -300,6 +322,17 @@ class CommandLine {
     join_world();
     eval_.local_rank = process_.local_rank;
     verbs_.eval(eval_, world_);
+  }
+
+  void bench() {
+    bench_.config = recipes::read_bench_config(overrides_);
+    log::configure(bench_.config.log.level, process_.rank, process_.world_size);
+    if (bench_.config.train.threads > 0)
+      set_num_threads(static_cast<int>(bench_.config.train.threads));
+    join_world();
+    bench_.local_rank = process_.local_rank;
+    bench_.cache_folder = process_.cache_folder;
+    verbs_.bench(bench_, world_);
   }
 
   void data() {
@@ -354,6 +387,7 @@ class CommandLine {
   std::vector<std::string> overrides_;
   bool keys_ = false, print_config_ = false;
   recipes::TrainOptions train_;
+  recipes::BenchOptions bench_;
   recipes::EvalOptions eval_;
   recipes::GenerateOptions generate_;
   recipes::ExportOptions export_;

@@ -8,6 +8,7 @@
 
 #include "launch/process.h"
 #include "parallel/communicator.h"
+#include "recipes/bench.h"
 #include "recipes/data.h"
 #include "recipes/eval.h"
 #include "recipes/export.h"
@@ -23,6 +24,7 @@ using World = std::shared_ptr<parallel::Communicator>;
 // What the command line starts; tests put their own in.
 struct Verbs {
   std::function<void(const recipes::TrainOptions&, const World&)> train;
+  std::function<void(const recipes::BenchOptions&, const World&)> bench;
   std::function<void(const recipes::EvalOptions&, const World&)> eval;
   std::function<void(const recipes::GenerateOptions&)> generate;
   std::function<void(const recipes::ExportOptions&)> export_;

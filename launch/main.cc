@@ -13,6 +13,7 @@ weft::launch::Verbs real_verbs() {
   namespace recipes = weft::recipes;
   weft::launch::Verbs verbs;
   verbs.train = recipes::run_train;
+  verbs.bench = recipes::run_bench;
   verbs.eval = recipes::run_eval;
   verbs.generate = recipes::run_generate;
   verbs.export_ = recipes::run_export;

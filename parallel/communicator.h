@@ -52,6 +52,8 @@ class Communicator {
   int rank() const { return rank_; }
   int size() const { return size_; }
   const std::string& name() const { return name_; }
+  // cudaStream_t on which its calls run, one after the other; null: threads make them.
+  virtual void* stream() const { return nullptr; }
 
   // Tensors are of any dtype, but not u8 where sums are made; their shapes do not matter, numel
   // does. `tag` says in the log what the call is for.

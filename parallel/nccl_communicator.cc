@@ -191,6 +191,7 @@ class NcclCommunicator : public Communicator {
     return host_->broadcast_bytes(bytes, root, tag);
   }
   void barrier(std::string_view tag) override { host_->barrier(tag); }
+  void* stream() const override { return stream_; }
   std::shared_ptr<Communicator> split(int color, int key, const std::string& name) override {
     return make_nccl(host_->split(color, key, name), device_, options_);
   }

@@ -98,6 +98,7 @@ void Units::gather(int unit) {
   for (size_t b : of_unit_[unit]) {
     memory_[b].publishing.wait();
     memory_[b].publishing = {};
+    memory_[b].span.end();
   }
 }
 
@@ -118,6 +119,7 @@ void Units::start_ready() {
   for (; next_reduce_ >= 0; --next_reduce_) {
     const std::vector<size_t>& buffers = of_unit_[next_reduce_];
     if (!ready_[next_reduce_] && std::any_of(buffers.begin(), buffers.end(), has_gradient)) return;
+    end_spans();
     for (size_t b : buffers)
       if (has_gradient(b)) start_reduce(b);
   }
@@ -133,14 +135,17 @@ void Units::start_reduce(size_t b) {
     sum = memory.sum = ops::cast(memory.grad, dtype, MemoryTag::communication);
     summing_.push_back(b);
   }
-  memory.reducing =
-      data_->reduce_scatter(sum, shard_of(buffer, sum), table_.units()[buffer.unit].name);
+  const std::string& name = table_.units()[buffer.unit].name;
+  if (data_->size() > 1) memory.span = {"reduce", name, data_->stream()};
+  memory.reducing = data_->reduce_scatter(sum, shard_of(buffer, sum), name);
+  memory.span.issued();
 }
 
 void Units::finish_reduce(size_t b) {
   Memory& memory = memory_[b];
   memory.reducing.wait();
   memory.reducing = {};
+  memory.span.end();
   if (!memory.sum.defined()) return;
   const FlatBuffer& buffer = table_.buffers()[b];
   ops::cast(shard_of(buffer, memory.sum), shard_of(buffer, memory.grad));
@@ -148,11 +153,18 @@ void Units::finish_reduce(size_t b) {
   summing_.pop_front();  // they finish in order
 }
 
+// Threads do not say when they are done: asked now and then, while a trace is made.
+void Units::end_spans() {
+  if (!telemetry::tracing()) return;
+  for (Memory& memory : memory_)
+    if (memory.reducing.done()) memory.span.end();
+}
+
 void Units::finish_reduce() {
   ready_.assign(ready_.size(), true);
   start_ready();
   while (!summing_.empty()) finish_reduce(summing_.front());
-  for (size_t b = 0; b < memory_.size(); ++b) finish_reduce(b);
+  for (size_t b = memory_.size(); b-- > 0;) finish_reduce(b);  // as they started
 }
 
 void Units::publish() {
@@ -160,8 +172,10 @@ void Units::publish() {
     const FlatBuffer& buffer = table_.buffers()[b];
     if (!buffer.trainable) continue;
     const Tensor& value = memory_[b].value;
-    memory_[b].publishing =
-        data_->all_gather(shard_of(buffer, value), value, table_.units()[buffer.unit].name);
+    const std::string& name = table_.units()[buffer.unit].name;
+    if (data_->size() > 1) memory_[b].span = {"publish", name, data_->stream()};
+    memory_[b].publishing = data_->all_gather(shard_of(buffer, value), value, name);
+    memory_[b].span.issued();
   }
 }
 

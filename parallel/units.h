@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/nn/shard.h"
+#include "core/telemetry/trace.h"
 #include "parallel/communicator.h"
 #include "parallel/unit_table.h"
 
@@ -79,12 +80,14 @@ class Units {
     Work publishing;  // all-gather of the values
     Tensor sum;       // [padded], the gradients on their way where that is in another dtype
     Work reducing;    // reduce-scatter of the gradients
+    telemetry::SideSpan span;  // of the one or the other
   };
   Tensor shard_of(const FlatBuffer& buffer, const Tensor& flat) const;
   void begin_step();
   void start_ready();
   void start_reduce(size_t buffer);
   void finish_reduce(size_t buffer);
+  void end_spans();  // of what is done
 
   UnitTable table_;
   int rank_;  // in the mesh

@@ -49,7 +49,7 @@ void open_files(Model& model, const ModelOptions& options) {
     model.weights = std::move(files.weights);
   }
   if (!options.tokenizer.empty()) use_tokenizer(model.description, options.tokenizer);
-  if (!model.description.tokenizer)
+  if (options.needs_tokenizer && !model.description.tokenizer)
     fail(ErrorKind::usage, "{} has no tokenizer: name one (model.tokenizer)",
          model.description.where);
 }

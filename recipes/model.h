@@ -36,7 +36,8 @@ struct ModelOptions {
   std::string path;         // the base's files; empty: `config_path` and random weights
   std::string config_path;  // config.json of a model that starts from random weights
   std::string tokenizer;    // folder, .gguf or tokenizer.json; empty: the model's own
-  std::string adapter;      // PEFT folder; empty: none
+  bool needs_tokenizer = true;
+  std::string adapter;                   // PEFT folder; empty: none
   const nn::LoraConfig* lora = nullptr;  // give it fresh adapters (excludes `adapter`)
   DType dtype = DType::f32;
   uint64_t seed = 0;  // of random values

@@ -7,6 +7,7 @@
 #include "core/base/log.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/update_control.h"
+#include "core/telemetry/trace.h"
 #include "optim/norm.h"
 #include "recipes/batch_step.h"
 
@@ -126,7 +127,8 @@ void Trainer::run() {
   parts_.telemetry.start(state_.step, total_steps_);
   last_step_ = last_settled_ = Clock::now();
   while (!finished()) {
-    const data::StepData data = loader_.step(state_.step);
+    const telemetry::StepSpan traced;
+    const data::StepData data = next_data();
     launch(data);
     const Wishes wishes = agree();
     if (!wishes.stop && evaluation_due(finished())) evaluate_now();
@@ -146,6 +148,21 @@ void Trainer::run() {
     log::info("train.max_time is over after {} of {} steps", state_.step, total_steps_);
   else if (state_.step < total_steps_)
     log::info("stopped early: no better held-out loss since step {}", state_.best_step);
+}
+
+void Trainer::run_steps(int64_t steps) {
+  last_step_ = last_settled_ = Clock::now();
+  for (int64_t i = 0; i < steps; ++i) {
+    const telemetry::StepSpan traced;
+    launch(next_data());
+    agree();
+  }
+  finish_publishing();
+}
+
+data::StepData Trainer::next_data() {
+  const telemetry::Span span("data");
+  return loader_.step(state_.step);
 }
 
 // At the end of a run nothing may be under way, nor a rank left waiting for what another sends.
@@ -184,6 +201,7 @@ void Trainer::launch(const data::StepData& data) {
   const int64_t losses = static_cast<int64_t>(data.micro_batches.size());
   const Tensor mine = Tensor::zeros({shards + losses}, DType::f64, model.device);
   forward_backward(data, mine.flat(shards, {losses}));
+  const telemetry::Span span("optimizer");
   optim::sums_of_squares(optimizer_.shards(), mine.flat(0, {shards}));
   const Tensor all = Tensor::empty({ranks.size(), shards + losses}, DType::f64, model.device);
   ranks.all_gather(mine, all, "norm and loss").wait();
@@ -204,6 +222,7 @@ void Trainer::launch(const data::StepData& data) {
 
 void Trainer::settle() {
   if (!launched_.report.pending()) return;
+  const telemetry::Span span("settle");
   const Launched launched = std::exchange(launched_, {});
   const double* numbers = launched.report.get().data<double>();
   const auto at = [&](ops::StepReport what) { return numbers[static_cast<int>(what)]; };
@@ -283,6 +302,7 @@ bool Trainer::evaluation_due(bool last) const {
 
 void Trainer::evaluate_now() {
   settle();
+  const telemetry::Span span("evaluation");
   parts_.model.units->gather_all();
   last_evaluation_ = evaluate(parts_.model, *parts_.eval,
                               {.max_records = parts_.config.train.eval_records}, parts_.world);
@@ -314,6 +334,7 @@ int64_t Trainer::checkpoint_bytes() const {
 void Trainer::save() {
   settle();
   if (saved_step_ == state_.step) return;
+  const telemetry::Span span("checkpoint");
   const Clock::time_point begin = Clock::now();
   const optim::AdamwProgress progress = optimizer_.progress();
   state_.loss_scale = progress.loss_scale;

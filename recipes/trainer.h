@@ -39,6 +39,8 @@ class Trainer {
   // From the newest checkpoint, or the start, to the end. Throws try_again when a stop was
   // requested and a checkpoint is committed; bad_data after too many non-finite steps in a row.
   void run();
+  // So many steps without evaluations and checkpoints, for `weft bench`. All is done on return.
+  void run_steps(int64_t steps);
 
   // Of all ranks together, before file overhead.
   int64_t checkpoint_bytes() const;
@@ -70,6 +72,7 @@ class Trainer {
     double loss_scale = 1;
   };
   bool resume();
+  data::StepData next_data();
   void launch(const data::StepData& data);
   void settle();  // reads the numbers of what was launched; throws what they mean
   Wishes agree();

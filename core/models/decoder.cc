@@ -2,8 +2,10 @@
 
 #include <cmath>
 #include <numbers>
+#include <optional>
 
 #include "core/ops/rope.h"
+#include "core/telemetry/trace.h"
 
 namespace weft::models {
 namespace {
@@ -186,10 +188,12 @@ void Decoder::train(const nn::Step& step, const RecomputePlan& recompute, const 
     return recompute.of(layer) == Recompute::none ? Keep::everything : Keep::expensive;
   };
   std::vector<nn::Tape> tapes;
+  std::optional<telemetry::Span> phase(std::in_place, "forward");
   hooks.gather(0);
   Tensor x = embedding_->forward(step);
   if (!config_.tie_word_embeddings) hooks.release(0);
   for (size_t i = 0; i < blocks_.size(); ++i) {
+    const telemetry::Span span("layer", static_cast<int64_t>(i));
     const bool again = recompute.of(i) == Recompute::full;
     tapes.emplace_back(again ? Keep::nothing : keep(i));
     const Tensor input = x;
@@ -201,14 +205,18 @@ void Decoder::train(const nn::Step& step, const RecomputePlan& recompute, const 
       tapes[i].push(input);
     }
   }
+  phase.emplace("head");
   hooks.gather(head_unit);
   Tensor dx = head_->train(x, step);
   hooks.release(head_unit);
   if (last_micro_batch) hooks.reduce(head_unit);
   x = {};
+  phase.emplace("backward");
   for (size_t i = blocks_.size(); i-- > 0;) {
+    const telemetry::Span span("layer", static_cast<int64_t>(i));
     hooks.gather(i + 1);
     if (recompute.of(i) == Recompute::full) {
+      const telemetry::Span again("recompute");
       const Tensor input = tapes[i].pop();
       blocks_[i].forward(input, step, tapes[i]);
     }

@@ -7,6 +7,7 @@
 #include "core/ops/kv_cache.h"
 #include "core/ops/rms_norm.h"
 #include "core/ops/rope.h"
+#include "core/telemetry/trace.h"
 
 namespace weft::nn {
 namespace {
@@ -118,7 +119,10 @@ Tensor Attention::forward(const Tensor& x, const Step& step, Tape& tape,
   ops::AttentionArgs args = arguments(qkv, o, step);
   if (tape.records())
     args.lse = Tensor::empty({x.dim(0), config_.num_heads}, DType::f32, x.device());
-  ops::attention(args);
+  {
+    const telemetry::Span span("attention");
+    ops::attention(args);
+  }
   tape.push(qkv);
   tape.push(o);
   tape.push(args.lse);
@@ -136,7 +140,10 @@ Tensor Attention::backward(const Tensor& dy, const Step& step, Tape& tape) const
                                   .dv = view(dqkv, q_width() + kv_width()),
                                   .deterministic = step.deterministic};
   args.forward.lse = lse;
-  ops::attention_backward(args);
+  {
+    const telemetry::Span span("attention");
+    ops::attention_backward(args);
+  }
   ops::rope({.x = dqkv,
              .table = step.rope_table,
              .num_heads = config_.num_heads + config_.num_kv_heads,

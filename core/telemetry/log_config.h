@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "core/base/config_field.h"
 #include "core/base/log.h"
@@ -24,6 +25,9 @@ struct LogConfig {
   int64_t every = 10;
   Progress progress = Progress::automatic;
   bool metrics = true;
+  std::string trace;  // empty: none
+  int64_t trace_after = 5;
+  int64_t trace_steps = 3;
 
   void visit(ConfigVisitor& v);
 };

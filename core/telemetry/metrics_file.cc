@@ -24,11 +24,11 @@ int64_t step_of(const std::string& line) {
   }
 }
 
-Json memory_by_tag() {
+Json memory_by_tag(Device device) {
   Json memory;
   for (int i = 0; i < static_cast<int>(MemoryTag::count_); ++i) {
     const auto tag = static_cast<MemoryTag>(i);
-    if (const size_t peak = memory_use(tag).peak) memory.set(name_of(tag), peak);
+    if (const size_t peak = memory_use(tag, device).peak) memory.set(name_of(tag), peak);
   }
   return memory;
 }
@@ -80,9 +80,11 @@ void MetricsFile::step(const StepMetrics& metrics, const Pace& pace) {
   line.set("tokens_per_second", pace.tokens_per_second);
   if (metrics.flops_per_token > 0)
     line.set("flops_per_second", metrics.flops_per_token * pace.tokens_per_second);
+  if (pace.tflops > 0) line.set("tflops", pace.tflops);
+  if (pace.mfu > 0) line.set("mfu", pace.mfu);
   line.set("skipped", metrics.skipped);
   line.set("memory_bytes", pace.memory_bytes);
-  line.set("memory_peak_bytes", memory_by_tag());
+  line.set("memory_peak_bytes", memory_by_tag(pace.device));
   append(std::move(line));
 }
 

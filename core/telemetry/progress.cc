@@ -31,6 +31,15 @@ std::string checkpoint_text(int64_t step, double seconds) {
   return fmt::format("step {}: checkpoint saved in {}", step, human_duration(seconds));
 }
 
+// "513 TFLOP/s 52% MFU"; empty: not known.
+std::string speed_text(const Pace& pace) {
+  if (pace.smooth_tflops <= 0) return "";
+  const std::string speed = pace.smooth_tflops >= 1
+                                ? fmt::format("{:.3g} TFLOP/s", pace.smooth_tflops)
+                                : fmt::format("{:.3g} GFLOP/s", 1e3 * pace.smooth_tflops);
+  return pace.smooth_mfu > 0 ? fmt::format("{} {:.0f}% MFU", speed, 100 * pace.smooth_mfu) : speed;
+}
+
 }  // namespace
 
 void set_terminal(int fd) {
@@ -58,6 +67,7 @@ std::string progress_text(const StepMetrics& metrics, const Pace& pace, size_t w
       fmt::format("{:.0f}%", share),
       fmt::format("loss {:.4f}", metrics.loss),
       human_count(pace.smooth_tokens_per_second) + " tokens/s",
+      speed_text(pace),
       std::isfinite(pace.seconds_left) && metrics.step < pace.total_steps
           ? "ETA " + human_duration(pace.seconds_left)
           : "",

@@ -14,8 +14,13 @@ struct Pace {
   double tokens_per_second = 0;  // of this step
   double smooth_tokens_per_second = 0;
   double seconds_left = 0;  // all that happens between steps included; infinite: not known yet
+  Device device;            // whose memory is meant
   size_t memory_bytes = 0;  // tensors of this rank now
   size_t memory_peak_bytes = 0;
+  double tflops = 0;         // of this step, a device; 0: not known
+  double smooth_tflops = 0;  // the same, as smooth_tokens_per_second
+  double mfu = 0;            // tflops as a share of the device's peak; 0: not known
+  double smooth_mfu = 0;
 };
 
 class Sink {

@@ -25,6 +25,7 @@ double smoothed(double old, double now) {
 struct Telemetry::State {
   std::vector<std::unique_ptr<Sink>> sinks;
   Pace pace;
+  Machine machine;
   Clock::time_point last_step;
   double smooth_seconds = 0;  // from step to step, evaluations and checkpoints included
   int64_t steps_seen = 0;
@@ -40,9 +41,20 @@ struct Telemetry::State {
     pace.smooth_tokens_per_second = smoothed(pace.smooth_tokens_per_second, pace.tokens_per_second);
     smooth_seconds = smoothed(smooth_seconds, between);
     pace.seconds_left = smooth_seconds * static_cast<double>(pace.total_steps - metrics.step);
-    const MemoryUse memory = memory_use_total();
+    count_flops(metrics.flops_per_token);
+    pace.device = machine.device;
+    const MemoryUse memory = memory_use_total(machine.device);
     pace.memory_bytes = memory.current;
     pace.memory_peak_bytes = memory.peak;
+  }
+
+  void count_flops(double flops_per_token) {
+    const double flops_per_device = flops_per_token / machine.devices;
+    pace.tflops = flops_per_device * pace.tokens_per_second / 1e12;
+    pace.smooth_tflops = flops_per_device * pace.smooth_tokens_per_second / 1e12;
+    const double peak = machine.peak_flops / 1e12;
+    pace.mfu = peak > 0 ? pace.tflops / peak : 0;
+    pace.smooth_mfu = peak > 0 ? pace.smooth_tflops / peak : 0;
   }
 };
 
@@ -55,6 +67,10 @@ Telemetry::Telemetry(const LogConfig& config, const std::string& run_folder, boo
 }
 
 Telemetry::~Telemetry() = default;
+
+void Telemetry::set_machine(const Machine& machine) {
+  state_->machine = machine;
+}
 
 void Telemetry::start(int64_t step, int64_t total_steps) {
   state_->pace =

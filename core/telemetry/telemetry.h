@@ -9,6 +9,7 @@
 
 #include "core/base/json.h"
 #include "core/telemetry/log_config.h"
+#include "core/tensor/device.h"
 
 namespace weft::telemetry {
 
@@ -25,11 +26,20 @@ struct StepMetrics {
   double flops_per_token = 0;
 };
 
+// What computes: the divisors of a step's FLOP.
+struct Machine {
+  int devices = 1;        // ranks
+  double peak_flops = 0;  // a second, of one device; 0: not known
+  Device device = {};     // whose memory is shown
+};
+
 class Telemetry {
  public:
   // `run_folder` empty: no metrics.jsonl. `writes`: this is rank 0.
   Telemetry(const LogConfig& config, const std::string& run_folder, bool writes);
   ~Telemetry();
+
+  void set_machine(const Machine& machine);
 
   // The run (re)starts behind `step`; lines of metrics.jsonl past it, of a run that was cut off,
   // go.

@@ -27,6 +27,7 @@ struct CommandLineTest : ::testing::Test {
       return nullptr;
     };
     verbs.train = [this](const recipes::TrainOptions& o, const World&) { train = o; };
+    verbs.bench = [this](const recipes::BenchOptions& o, const World&) { bench = o; };
     verbs.eval = [this](const recipes::EvalOptions& o, const World&) { eval = o; };
     verbs.generate = [this](const recipes::GenerateOptions& o) { generate = o; };
     verbs.export_ = [this](const recipes::ExportOptions& o) { export_ = o; };
@@ -49,6 +50,7 @@ struct CommandLineTest : ::testing::Test {
   bool under_mpi = false;
   std::string out, err;
   recipes::TrainOptions train;
+  recipes::BenchOptions bench;
   recipes::EvalOptions eval;
   recipes::GenerateOptions generate;
   recipes::ExportOptions export_;
@@ -74,6 +76,30 @@ TEST_F(CommandLineTest, PrintConfigShowsEveryKeyAndRunsNothing) {
   ASSERT_EQ(run({"train", dir.file("run.yaml"), "--print-config", "train.lr=3e-4"}), 0) << err;
   EXPECT_THAT(out, HasSubstr("  lr: 0.0003\n"));
   EXPECT_TRUE(train.config.model.path.empty());
+}
+
+TEST_F(CommandLineTest, BenchNeedsNoFileNoDataAndNoTokenizer) {
+  ASSERT_EQ(run({"bench", "model.config=1b.json", "recipe=lora", "train.micro_batch=4", "--steps",
+                 "7", "--no-floor", "--json"}),
+            0)
+      << err;
+  EXPECT_EQ(bench.config.model.config, "1b.json");
+  EXPECT_EQ(bench.config.recipe, recipes::Recipe::lora);
+  EXPECT_EQ(bench.config.train.micro_batch, 4);
+  EXPECT_EQ(bench.config.train.global_batch, 0);  // one micro-batch a rank
+  EXPECT_EQ(bench.steps, 7);
+  EXPECT_TRUE(bench.step && !bench.floor && bench.json);
+}
+
+TEST_F(CommandLineTest, BenchTakesTheConfigOfARun) {
+  test::TempDir dir;
+  std::ofstream(dir.file("run.yaml")) << "model: {path: m}\ndata: {train: d.jsonl}\n"
+                                         "train: {micro_batch: 2, global_batch: 8}\n";
+  ASSERT_EQ(run({"bench", dir.file("run.yaml"), "train.micro_batch=4"}), 0) << err;
+  EXPECT_EQ(bench.config.model.path, "m");
+  EXPECT_EQ(bench.config.train.micro_batch, 4);
+  EXPECT_EQ(bench.config.train.global_batch, 8);
+  EXPECT_TRUE(bench.step && bench.floor);
 }
 
 TEST_F(CommandLineTest, EvalTakesRecordKeysAsOptions) {
@@ -122,7 +148,8 @@ TEST_F(CommandLineTest, TheOtherVerbsFillTheirOptions) {
 }
 
 TEST_F(CommandLineTest, EveryVerbHasHelpWithExamples) {
-  for (const char* verb : {"train", "eval", "generate", "export", "inspect", "data", "tokenize"}) {
+  for (const char* verb :
+       {"train", "bench", "eval", "generate", "export", "inspect", "data", "tokenize"}) {
     EXPECT_EQ(run({verb, "--help"}), 0);
     EXPECT_THAT(out, HasSubstr("Examples:")) << verb;
     EXPECT_THAT(out, HasSubstr(fmt::format("weft {}", verb)));
@@ -139,6 +166,11 @@ TEST_F(CommandLineTest, WrongUsageIsOneLineAndExitCode64) {
       {{"trian", "x"}, "the nearest of"},
       {{"train"}, "no config file given"},
       {{"eval", "m"}, "required"},
+      {{"bench"}, "model.config"},
+      {{"bench", "model.config=a", "model.path=b"}, "give one of"},
+      {{"bench", "model.config=a", "train.micro_batch=4", "train.global_batch=2"}, "larger"},
+      {{"bench", "model.config=a", "train.micro_bach=4"}, "micro_batch"},
+      {{"bench", "model.config=a", "--steps", "0"}, "--steps"},
       {{"eval", "m", "d", "--limit", "-3"}, "--limit"},
       {{"eval", "m", "d", "--no-such-thing"}, "--no-such-thing"},
       {{"eval", "m", "d", "--dtype", "fp8"}, "auto|fp32|bf16"},

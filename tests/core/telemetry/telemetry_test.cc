@@ -49,6 +49,26 @@ TEST(Metrics, EveryEventIsALineOfJson) {
   EXPECT_EQ(lines[2].at("checkpoint_seconds").as_double(), 0.25);
 }
 
+TEST(Metrics, FlopsAreOfADeviceAndMfuIsTheirShareOfItsPeak) {
+  test::TempDir dir;
+  Telemetry telemetry(kQuiet, dir.path().string(), true);
+  telemetry.set_machine({.devices = 4, .peak_flops = 1000e12});
+  telemetry.start(0, 10);
+  StepMetrics metrics = at(1);  // 2000 tokens a second
+  metrics.flops_per_token = 1e12;
+  telemetry.step(metrics);
+  telemetry.set_machine({});
+  telemetry.step(metrics);
+  metrics.flops_per_token = 0;
+  telemetry.step(metrics);
+  const auto lines = lines_of(dir.file("metrics.jsonl"));
+  EXPECT_DOUBLE_EQ(lines[0].at("tflops").as_double(), 500);
+  EXPECT_DOUBLE_EQ(lines[0].at("mfu").as_double(), 0.5);
+  EXPECT_DOUBLE_EQ(lines[1].at("tflops").as_double(), 2000);
+  EXPECT_FALSE(lines[1].contains("mfu"));
+  EXPECT_FALSE(lines[2].contains("tflops"));
+}
+
 TEST(Metrics, AResumedRunHasEachStepOnce) {
   test::TempDir dir;
   for (const int64_t from : {0, 4, 4}) {
@@ -125,6 +145,17 @@ TEST(ProgressText, SaysWhatAPersonAsksFirst) {
   EXPECT_EQ(progress_text(at(120), pace(), 60), "step 120/500  24%  loss 2.5000  5.61k tokens/s");
   EXPECT_THAT(progress_text(at(120), pace(), 200), HasSubstr("ETA 3 min 20 s  1.27 GiB  lr 0.001"));
   EXPECT_EQ(progress_text(at(120), pace(), 5), "step ");
+}
+
+TEST(ProgressText, SpeedIsShownAsFlopsAndAsAShareOfThePeak) {
+  Pace fast = pace();
+  fast.smooth_tflops = 513.4;
+  fast.smooth_mfu = 0.519;
+  EXPECT_THAT(progress_text(at(120), fast, 200),
+              HasSubstr("5.61k tokens/s  513 TFLOP/s 52% MFU  ETA"));
+  fast.smooth_tflops = 0.3801;
+  fast.smooth_mfu = 0;
+  EXPECT_THAT(progress_text(at(120), fast, 200), HasSubstr("tokens/s  380 GFLOP/s  ETA"));
 }
 
 TEST(ProgressText, SkippedStepsAreSeen) {
