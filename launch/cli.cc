@@ -115,7 +115,7 @@ class CommandLine {
         "  weft eval runs/quickstart data/held_out.jsonl --limit 400 --json\n"
         "  weft eval model.gguf gsm8k_test.jsonl --prompt-field question --completion-field "
         "answer\n",
-        [this] { join_world(), verbs_.eval(eval_, world_); });
+        [this] { eval(); });
     add_model(verb, eval_.model, eval_.adapter);
     verb->add_option("data", eval_.files, "records")->required()->type_name("FILE");
     verb->add_option("--limit", eval_.limit, "records used, from the first; 0: all")
@@ -313,6 +313,7 @@ class CommandLine {
       set_num_threads(static_cast<int>(train_.config.train.threads));
     catch_stop_signals(process_.under_mpi);
     join_world();
+    train_.local_rank = process_.local_rank;
     verbs_.train(train_, world_);
   }
 
@@ -322,7 +323,14 @@ class CommandLine {
     if (bench_.config.train.threads > 0)
       set_num_threads(static_cast<int>(bench_.config.train.threads));
     join_world();
+    bench_.local_rank = process_.local_rank;
     verbs_.bench(bench_, world_);
+  }
+
+  void eval() {
+    join_world();
+    eval_.local_rank = process_.local_rank;
+    verbs_.eval(eval_, world_);
   }
 
   void data() {

@@ -31,6 +31,7 @@ weft::launch::Verbs real_verbs() {
 
 int main(int argc, char** argv) {
   weft::launch::ignore_write_signals();
+  weft::launch::set_library_defaults();
   weft::launch::Process process;
   int threads = 1;
   try {

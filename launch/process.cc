@@ -72,6 +72,12 @@ std::optional<std::string> read_environment(const char* name) {
   return value ? std::optional<std::string>(value) : std::nullopt;
 }
 
+// NVLS: sums in NVLink's switch, whose order is the switch's own; and they need multicast, which
+// containers and shared machines often refuse.
+void set_library_defaults() {
+  setenv("NCCL_NVLS_ENABLE", "0", /*overwrite=*/0);
+}
+
 Process find_process(const Environment& environment) {
   Process process;
   process.under_mpi = environment("OMPI_COMM_WORLD_SIZE") || environment("PMIX_RANK");

@@ -22,6 +22,10 @@ using Environment = std::function<std::optional<std::string>(const char* name)>;
 // The process's own environment.
 std::optional<std::string> read_environment(const char* name);
 
+// Settings of libraries that Weft needs other than they are; those of the user stay. To be called
+// before any thread is started.
+void set_library_defaults();
+
 // Understands Open MPI's mpirun and srun with PMIx. Throws usage on values that make no sense.
 Process find_process(const Environment& environment);
 

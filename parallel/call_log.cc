@@ -54,11 +54,14 @@ double CallLog::oldest_unfinished_seconds() const {
   return oldest;
 }
 
-std::string CallLog::text() const {
+std::string CallLog::text(size_t last) const {
   std::string text;
-  for (const CallRecord& r : records())
+  const std::vector<CallRecord> all = records();
+  for (size_t i = all.size() - std::min(last, all.size()); i < all.size(); ++i) {
+    const CallRecord& r = all[i];
     text += fmt::format("#{} {} call {}: {} {} {}, {} for {:.3f} s\n", r.id, r.group, r.sequence,
                         r.op, r.tag, r.what, name_of(r.state), seconds_since(r.since));
+  }
   return text;
 }
 

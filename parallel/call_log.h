@@ -33,9 +33,9 @@ class CallLog {
   uint64_t add(CallRecord record);  // fills id and since
   void set_state(uint64_t id, CallState state);
 
-  std::vector<CallRecord> records() const;   // oldest first
-  double oldest_unfinished_seconds() const;  // 0 when every call is done
-  std::string text() const;                  // a line a call, oldest first
+  std::vector<CallRecord> records() const;         // oldest first
+  double oldest_unfinished_seconds() const;        // 0 when every call is done
+  std::string text(size_t last = SIZE_MAX) const;  // a line for each of the last, oldest first
   Json json() const;
 
  private:

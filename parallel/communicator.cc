@@ -6,7 +6,7 @@ namespace weft::parallel {
 namespace {
 
 bool sums(DType dtype) {
-  return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f64 || dtype == DType::i64;
+  return dtype != DType::u8;
 }
 
 Tensor bytes_tensor(size_t bytes) {

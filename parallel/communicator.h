@@ -6,8 +6,9 @@
 // order; those of two communicators run independently of each other. One thread of a rank uses a
 // communicator at a time.
 //
-// Sums are deterministic: in rank order, in f32 (f64 for f64, i64 for i64), rounded once to the
-// storage dtype, the same bits on every rank. In a group of one an operation is at most a copy.
+// Sums are deterministic: in rank order, in f32 (f64 for f64, i64 for integers), rounded once to
+// the storage dtype, the same bits on every rank; NCCL's have an order of their own, see make_nccl.
+// In a group of one an operation is at most a copy.
 #pragma once
 
 #include <memory>
@@ -54,8 +55,8 @@ class Communicator {
   // cudaStream_t on which its calls run, one after the other; null: threads make them.
   virtual void* stream() const { return nullptr; }
 
-  // Tensors are f32, bf16, f64 or i64 where sums are made, any dtype elsewhere; their shapes do not
-  // matter, numel does. `tag` says in the log what the call is for.
+  // Tensors are of any dtype, but not u8 where sums are made; their shapes do not matter, numel
+  // does. `tag` says in the log what the call is for.
   Work all_reduce(const Tensor& x, Reduce reduce, std::string_view tag = "");  // in place
   // input [size * n], output [n]; the output may be this rank's n elements of the input.
   Work reduce_scatter(const Tensor& input, const Tensor& output, std::string_view tag = "");
@@ -70,10 +71,10 @@ class Communicator {
   Work send_receive(std::vector<Transfer> sends, std::vector<Transfer> receives,
                     std::string_view tag = "");
 
-  // Blocking, for small things.
-  std::vector<std::string> gather_bytes(std::string_view bytes, std::string_view tag = "");
-  std::string broadcast_bytes(std::string_view bytes, int root, std::string_view tag = "");
-  void barrier(std::string_view tag = "");
+  // Blocking, for small things, in host memory.
+  virtual std::vector<std::string> gather_bytes(std::string_view bytes, std::string_view tag = "");
+  virtual std::string broadcast_bytes(std::string_view bytes, int root, std::string_view tag = "");
+  virtual void barrier(std::string_view tag = "");
 
   // Collective: ranks with the same color make a group, ordered by (key, rank). Blocking.
   virtual std::shared_ptr<Communicator> split(int color, int key, const std::string& name) = 0;
@@ -82,13 +83,13 @@ class Communicator {
   // code throws.
   [[noreturn]] virtual void abort(int exit_code, const std::string& message) = 0;
 
-  const CallLog& log() const { return *log_; }  // of all communicators split from one world
+  const CallLog& log() const { return *log_; }  // of all communicators made from one world
+  const std::shared_ptr<CallLog>& shared_log() const { return log_; }
 
  protected:
   Communicator(int rank, int size, std::string name, std::shared_ptr<CallLog> log)
       : rank_(rank), size_(size), name_(std::move(name)), log_(std::move(log)) {}
   virtual Work start(Call call) = 0;  // size > 1
-  const std::shared_ptr<CallLog>& shared_log() const { return log_; }
 
  private:
   Work submit(Call call, std::string_view tag);

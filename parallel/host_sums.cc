@@ -43,8 +43,12 @@ void reduce_in_order(DType dtype, Reduce reduce, const std::vector<const void*>&
       return reduce_all<float, float>(reduce, parts, out, count);
     case DType::bf16:
       return reduce_all<bf16, float>(reduce, parts, out, count);
+    case DType::f16:
+      return reduce_all<f16, float>(reduce, parts, out, count);
     case DType::f64:
       return reduce_all<double, double>(reduce, parts, out, count);
+    case DType::i32:
+      return reduce_all<int32_t, int64_t>(reduce, parts, out, count);
     case DType::i64:
       return reduce_all<int64_t, int64_t>(reduce, parts, out, count);
     default:

@@ -3,9 +3,12 @@
 
 namespace weft::parallel {
 
-std::shared_ptr<Communicator> make_nccl(std::shared_ptr<Communicator>, Device device) {
-  fail(ErrorKind::unavailable, "[nccl] this build of weft has no GPU code: {} asked for",
-       to_string(device));
+std::shared_ptr<Communicator> make_nccl(std::shared_ptr<Communicator> host, Device device,
+                                        const NcclOptions&) {
+  fail(ErrorKind::unavailable,
+       "[nccl] {} ranks on GPUs ({} here) need NCCL, which this build of weft lacks: install it "
+       "(libnccl-dev) and build again, or use one rank, or train.device=cpu",
+       host->size(), to_string(device));
 }
 
 }  // namespace weft::parallel

@@ -12,6 +12,9 @@
 namespace weft::parallel {
 namespace {
 
+// Gradients that travel in another dtype are copies; as many of them are held at a time.
+constexpr size_t kSumsUnderWay = 2;
+
 MeshSizes data_only(int data) {
   MeshSizes sizes;
   sizes.data = data;
@@ -51,6 +54,8 @@ Units::Units(std::vector<nn::Unit> units, std::shared_ptr<Communicator> data)
 
 void Units::materialize(const UnitsOptions& options) {
   memory_.clear();
+  summing_.clear();
+  reduce_dtype_ = options.reduce_dtype;
   for (const FlatBuffer& buffer : table_.buffers()) {
     Memory memory;
     memory.value =
@@ -115,14 +120,8 @@ void Units::start_ready() {
     const std::vector<size_t>& buffers = of_unit_[next_reduce_];
     if (!ready_[next_reduce_] && std::any_of(buffers.begin(), buffers.end(), has_gradient)) return;
     end_spans();
-    const std::string& name = table_.units()[next_reduce_].name;
     for (size_t b : buffers)
-      if (has_gradient(b)) {
-        if (data_->size() > 1) memory_[b].span = {"reduce", name, data_->stream()};
-        memory_[b].reducing = data_->reduce_scatter(
-            memory_[b].grad, shard_of(table_.buffers()[b], memory_[b].grad), name);
-        memory_[b].span.issued();
-      }
+      if (has_gradient(b)) start_reduce(b);
   }
 }
 
@@ -133,14 +132,39 @@ void Units::end_spans() {
     if (memory.reducing.done()) memory.span.end();
 }
 
+void Units::start_reduce(size_t b) {
+  Memory& memory = memory_[b];
+  const FlatBuffer& buffer = table_.buffers()[b];
+  const DType dtype = reduce_dtype_.value_or(memory.grad.dtype());
+  Tensor sum = memory.grad;
+  if (dtype != sum.dtype() && data_->size() > 1) {
+    while (summing_.size() >= kSumsUnderWay) finish_reduce(summing_.front());
+    sum = memory.sum = ops::cast(memory.grad, dtype, MemoryTag::communication);
+    summing_.push_back(b);
+  }
+  const std::string& name = table_.units()[buffer.unit].name;
+  if (data_->size() > 1) memory.span = {"reduce", name, data_->stream()};
+  memory.reducing = data_->reduce_scatter(sum, shard_of(buffer, sum), name);
+  memory.span.issued();
+}
+
+void Units::finish_reduce(size_t b) {
+  Memory& memory = memory_[b];
+  memory.reducing.wait();
+  memory.reducing = {};
+  memory.span.end();
+  if (!memory.sum.defined()) return;
+  const FlatBuffer& buffer = table_.buffers()[b];
+  ops::cast(shard_of(buffer, memory.sum), shard_of(buffer, memory.grad));
+  memory.sum = {};
+  summing_.pop_front();  // they finish in order
+}
+
 void Units::finish_reduce() {
   ready_.assign(ready_.size(), true);
   start_ready();
-  for (auto memory = memory_.rbegin(); memory != memory_.rend(); ++memory) {  // as they started
-    memory->reducing.wait();
-    memory->reducing = {};
-    memory->span.end();
-  }
+  while (!summing_.empty()) finish_reduce(summing_.front());
+  for (size_t b = memory_.size(); b-- > 0;) finish_reduce(b);  // as they started
 }
 
 void Units::publish() {

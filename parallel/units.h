@@ -7,7 +7,9 @@
 //          finish_reduce; norm of the shards; optimizer updates the shards; publish
 #pragma once
 
+#include <deque>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -22,6 +24,9 @@ struct UnitsOptions {
   bool gradients = true;      // false: values only (eval, generate, export)
   bool f32_gradients = true;  // false: a gradient has its value's dtype
   Device device = {};
+  // In which gradients travel and are summed (f32, bf16); none: their own. A group of one has no
+  // sum, so that nothing is rounded there.
+  std::optional<DType> reduce_dtype = {};
 };
 
 class Units {
@@ -70,16 +75,19 @@ class Units {
 
  private:
   struct Memory {
-    Tensor value;              // [padded]
-    Tensor grad;               // [padded], undefined when frozen
-    Work publishing;           // all-gather of the values
-    Work reducing;             // reduce-scatter of the gradients
+    Tensor value;     // [padded]
+    Tensor grad;      // [padded], undefined when frozen
+    Work publishing;  // all-gather of the values
+    Tensor sum;       // [padded], the gradients on their way where that is in another dtype
+    Work reducing;    // reduce-scatter of the gradients
     telemetry::SideSpan span;  // of the one or the other
   };
   Tensor shard_of(const FlatBuffer& buffer, const Tensor& flat) const;
   void begin_step();
   void start_ready();
   void end_spans();  // of what is done
+  void start_reduce(size_t buffer);
+  void finish_reduce(size_t buffer);
 
   UnitTable table_;
   int rank_;  // in the mesh
@@ -88,6 +96,8 @@ class Units {
   std::vector<std::vector<size_t>> of_unit_;  // buffers of a unit
   std::vector<bool> ready_;                   // reduce(unit) was called in this step
   int next_reduce_ = -1;                      // the unit whose sum starts next
+  std::optional<DType> reduce_dtype_;
+  std::deque<size_t> summing_;  // buffers whose Memory::sum is on its way, in order
 };
 
 }  // namespace weft::parallel

@@ -65,8 +65,10 @@ void run_bench(const BenchOptions& options, const std::shared_ptr<parallel::Comm
     config.train.global_batch = config.train.micro_batch * world->size();
   if (!options.step && !options.floor)
     fail(ErrorKind::usage, "weft bench: --no-step and --no-floor leave nothing to do");
-  const StepBench bench = bench_step(
-      config, world, {.warmup = options.warmup, .steps = options.step ? options.steps : 0});
+  const StepBench bench = bench_step(config, world,
+                                     {.warmup = options.warmup,
+                                      .steps = options.step ? options.steps : 0,
+                                      .local_rank = options.local_rank});
   const StepShape& shape = bench.shape;
   BenchResult result{.name = name_of_case(config, shape, world->size()),
                      .device = shape.device.is_cpu() ? fmt::format("CPU, {} threads", num_threads())
@@ -75,7 +77,7 @@ void run_bench(const BenchOptions& options, const std::shared_ptr<parallel::Comm
                      .shape = shape};
   if (options.step) result.step = bench.timing;
   release_cached_memory(shape.device);
-  result.links = measure_links(*world, shape.device, shape.gradient_dtype);
+  result.links = bench.links;
   world->barrier("bench");
   if (options.floor) {
     log::info("bench: measuring the pieces of a step");

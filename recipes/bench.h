@@ -13,6 +13,7 @@ namespace weft::recipes {
 
 struct BenchOptions {
   RunConfig config;
+  int local_rank = 0;  // of this rank among those of its host
   int64_t warmup = 3;  // steps
   int64_t steps = 20;  // timed
   bool floor = true;   // measure the pieces of a step, each alone

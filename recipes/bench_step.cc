@@ -16,6 +16,7 @@
 #include "core/telemetry/trace.h"
 #include "core/tensor/device_memory.h"
 #include "parallel/world.h"
+#include "recipes/choose_device.h"
 #include "recipes/train.h"
 #include "recipes/trainer.h"
 
@@ -107,7 +108,7 @@ StepShape shape_of(const RunConfig& config, const Model& model, const ModelOptio
                   .rows = config.train.micro_batch,
                   .seq_len = config.data.seq_len,
                   .frozen_base = config.recipe == Recipe::lora,
-                  .recompute = config.train.recompute_plan(),
+                  .recompute = recompute_plan(config.train),
                   .dtype = options.dtype,
                   .gradient_dtype = options.units.f32_gradients ? DType::f32 : options.dtype,
                   .device = model.device};
@@ -173,13 +174,13 @@ StepBench bench_step(const RunConfig& run, const std::shared_ptr<parallel::Commu
                                     .data = static_cast<int>(config.parallel.data),
                                     .context = static_cast<int>(config.parallel.context),
                                     .tensor = static_cast<int>(config.parallel.tensor)});
-  const Device device = choose_device(config, *world);
+  const Device device = choose_device(config.train.device, options.local_rank, *world);
   ModelOptions model_parts = model_options(config, mesh, device);
   model_parts.needs_tokenizer = false;
   Model model = load_model(model_parts);
   check_length(config, model);
   const int ranks = mesh.data().size();
-  StepBench bench{shape_of(config, model, model_parts, ranks), {}};
+  StepBench bench{shape_of(config, model, model_parts, ranks), {}, {}};
   const auto parallel_self = parallel::make_self();
   const ScratchFolder scratch;
   checkpoint::RunFolder folder(*parallel_self, checkpoint::local_file_system(), scratch.path);
@@ -200,6 +201,7 @@ StepBench bench_step(const RunConfig& run, const std::shared_ptr<parallel::Commu
                    .base_model = {}});
   bench.shape.optimizer_bytes = optimizer_traffic(model, config, bench.shape, ranks);
   if (options.steps > 0) bench.timing = time_steps(trainer, device, options);
+  bench.links = measure_links(*model.units->communicator(), device, bench.shape.gradient_dtype);
   return bench;
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/data/open_dataset.h"
+#include "recipes/choose_device.h"
 #include "recipes/evaluator.h"
 
 namespace weft::recipes {
@@ -21,10 +22,11 @@ void print(const Evaluation& e) {
 
 void run_eval(const EvalOptions& options, const std::shared_ptr<parallel::Communicator>& world) {
   const std::optional<Json> run = run_config_of(options.model);
-  const Model model = load_for_inference({.path = options.model,
-                                          .adapter = options.adapter,
-                                          .dtype = options.dtype,
-                                          .device = device_of(options.device)});
+  const Model model =
+      load_for_inference({.path = options.model,
+                          .adapter = options.adapter,
+                          .dtype = options.dtype,
+                          .device = choose_device(options.device, options.local_rank, *world)});
   data::DataConfig config;
   config.record = options.record.resolve(run ? &*run : nullptr);
   config.seq_len = options.seq_len > 0 ? options.seq_len : model.config.max_sequence();

@@ -27,6 +27,7 @@ struct EvalOptions {
   bool accuracy = false;      // greedy answers also where records have no labels
   Precision dtype = Precision::automatic;
   DeviceChoice device = DeviceChoice::automatic;
+  int local_rank = 0;  // of this rank among those of its host
   bool json = false;
 };
 

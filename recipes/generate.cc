@@ -96,6 +96,32 @@ class Streamer {
   bool stopped_ = false;
 };
 
+using Clock = std::chrono::steady_clock;
+
+double seconds_between(Clock::time_point begin, Clock::time_point end) {
+  return std::chrono::duration<double>(end - begin).count();
+}
+
+// When tokens came. The first one's time is the prompt's; the others' is that of decoding.
+class Stopwatch {
+ public:
+  void token() {
+    last_ = Clock::now();
+    if (++tokens_ == 1) first_ = last_;
+  }
+  void report(Json& json) const {
+    if (tokens_ > 0) json.set("prompt_seconds", seconds_between(begin_, first_));
+    const double decoding = seconds_between(first_, last_);
+    if (tokens_ < 2 || decoding <= 0) return;
+    json.set("decode_ms_per_token", 1e3 * decoding / static_cast<double>(tokens_ - 1));
+    json.set("decode_tokens_per_second", static_cast<double>(tokens_ - 1) / decoding);
+  }
+
+ private:
+  Clock::time_point begin_ = Clock::now(), first_{}, last_{};
+  int64_t tokens_ = 0;
+};
+
 }  // namespace
 
 void run_generate(const GenerateOptions& options) {
@@ -113,13 +139,14 @@ void run_generate(const GenerateOptions& options) {
                                        .top_k = options.top_k,
                                        .seed = static_cast<uint64_t>(options.seed)}};
   const std::vector<int32_t> stops = stop_ids(model);
+  Stopwatch stopwatch;
   request.on_token = [&](int32_t id) {
+    stopwatch.token();
     return std::find(stops.begin(), stops.end(), id) != stops.end() || streamer.push(id);
   };
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   const Generated result = Generator(model, stops).generate({request})[0];
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds = seconds_between(begin, Clock::now());
   streamer.finish();
   if (!options.json) return void(fmt::print("\n"));
   Json json;
@@ -130,6 +157,7 @@ void run_generate(const GenerateOptions& options) {
   json.set("new_tokens", result.ids.size());
   json.set("seconds", seconds);
   json.set("tokens_per_second", static_cast<double>(result.ids.size()) / seconds);
+  stopwatch.report(json);
   fmt::print("{}\n", json.dump());
 }
 

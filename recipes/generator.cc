@@ -2,21 +2,39 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <numeric>
 
 #include "core/base/error.h"
 #include "core/base/rng.h"
+#include "core/ops/argmax.h"
+#include "core/tensor/readback.h"
+#include "recipes/decode_batch.h"
 
 namespace weft::recipes {
+namespace {
+
+// Steps that a GPU is given before the tokens of the first of them are looked at: it never waits
+// for the host.
+constexpr int64_t kAhead = 2;
+
+}  // namespace
 
 struct Generator::Sequence {
   const GenerateRequest* request = nullptr;
   Generated result;
   size_t index = 0;
-  int64_t cache_begin = 0;       // its first row in the cache
-  int64_t length = 0;            // tokens in the cache
-  std::vector<int32_t> pending;  // tokens to run next: the prompt, then one
+  int64_t cache_begin = 0;  // its rows of the cache
+  int64_t cache_end = 0;
+  int64_t length = 0;  // tokens in the cache
+  int32_t next = 0;    // the token to run next
   bool done = false;
+
+  // Tokens that it may still get.
+  int64_t left(int64_t max_sequence) const {
+    return std::min(request->max_new_tokens - static_cast<int64_t>(result.ids.size()),
+                    max_sequence - length);
+  }
 };
 
 const char* name_of(FinishReason reason) {
@@ -84,36 +102,119 @@ nn::KvCache Generator::make_cache(int64_t rows) const {
   return cache;
 }
 
-// Runs what is pending of each sequence; logits of each one's last token.
-Tensor Generator::forward(const std::vector<Sequence*>& active, nn::KvCache& cache) const {
+// Fills the cache with the prompts; logits of each one's last token.
+Tensor Generator::run_prompts(const Sequences& sequences, nn::KvCache& cache) const {
   nn::Step step;
   step.mode = nn::Mode::generate;
   step.cache = &cache;
-  std::vector<int32_t> ids, positions, last_rows;
-  for (Sequence* s : active) {
-    const int64_t count = static_cast<int64_t>(s->pending.size());
+  std::vector<int32_t> ids, positions, cache_rows, last_rows;
+  for (Sequence* s : sequences) {
+    const std::vector<int32_t>& prompt = s->request->prompt;
+    const int64_t count = static_cast<int64_t>(prompt.size());
     step.documents.push_back({.q_begin = static_cast<int64_t>(ids.size()),
                               .q_len = count,
                               .kv_begin = s->cache_begin,
-                              .kv_len = s->length + count});
-    for (int32_t id : s->pending) {
-      ids.push_back(id);
+                              .kv_len = count});
+    for (; s->length < count; ++s->length) {
+      ids.push_back(prompt[static_cast<size_t>(s->length)]);
       positions.push_back(static_cast<int32_t>(s->length));
-      step.cache_rows.push_back(s->cache_begin + s->length++);
+      cache_rows.push_back(static_cast<int32_t>(s->cache_begin + s->length));
     }
     last_rows.push_back(static_cast<int32_t>(ids.size()) - 1);
-    s->pending.clear();
   }
-  const int64_t tokens = static_cast<int64_t>(ids.size());
-  const auto to_device = [&](const std::vector<int32_t>& values) {
-    const Tensor host = Tensor::empty({tokens}, DType::i32);
-    std::copy(values.begin(), values.end(), host.data<int32_t>());
-    return host.to(model_.device);
-  };
-  step.ids = to_device(ids);
-  step.positions = to_device(positions);
+  step.ids = i32_tensor(ids, model_.device);
+  step.positions = i32_tensor(positions, model_.device);
+  step.cache_rows = i32_tensor(cache_rows, model_.device);
   model_.decoder->prepare(step);
-  return model_.decoder->logits(step, last_rows, model_.hooks()).to({});
+  return model_.decoder->logits(step, last_rows, model_.hooks());
+}
+
+bool Generator::all_greedy(const Sequences& sequences) {
+  return std::all_of(sequences.begin(), sequences.end(),
+                     [](const Sequence* s) { return s->request->sampling.temperature <= 0; });
+}
+
+std::vector<CachePlace> Generator::places(const Sequences& sequences) {
+  std::vector<CachePlace> all;
+  for (const Sequence* s : sequences) all.push_back({s->cache_begin, s->cache_end, s->length});
+  return all;
+}
+
+// Each sequence's next token by its own sampling.
+void Generator::choose(const Sequences& sequences, const Tensor& logits_BV) const {
+  const bool greedy = all_greedy(sequences);
+  Tensor greatest;
+  if (greedy) {
+    greatest = Tensor::empty({logits_BV.dim(0)}, DType::i32, model_.device);
+    ops::argmax(logits_BV, greatest);
+    greatest = greatest.to({});
+  }
+  const Tensor logits = greedy ? Tensor() : logits_BV.to({});
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    Sequence& s = *sequences[i];
+    if (s.done) continue;
+    if (greedy) {
+      take(s, greatest.data<int32_t>()[i]);
+      continue;
+    }
+    const uint64_t key = mix(s.request->sampling.seed, s.index);
+    const float draw =
+        to_unit_float(philox({static_cast<uint32_t>(s.length), 0, 0, 0}, philox_key(key))[0]);
+    const int64_t row = static_cast<int64_t>(i);
+    take(s,
+         sample(logits.rows(row, row + 1).data<float>(), logits.dim(1), s.request->sampling, draw));
+  }
+}
+
+// Whether these sequences, of which some have ended, go on together. A GPU carries ended ones along
+// until they are half: to leave them out costs it a new recording.
+bool Generator::keep(const Sequences& sequences) const {
+  const auto done =
+      std::count_if(sequences.begin(), sequences.end(), [](const Sequence* s) { return s->done; });
+  return done == 0 || (!model_.device.is_cpu() && 2 * done < std::ssize(sequences));
+}
+
+// A token at a time until keep() says no.
+void Generator::decode(const Sequences& sequences, nn::KvCache& cache) const {
+  DecodeBatch batch(model_, cache, places(sequences), /*greedy=*/false);
+  while (keep(sequences)) {
+    std::vector<int32_t> ids;
+    for (const Sequence* s : sequences) ids.push_back(s->next);
+    batch.set_ids(ids);
+    batch.run();
+    for (Sequence* s : sequences) s->length += !s->done;
+    choose(sequences, batch.logits());
+  }
+}
+
+// The same where every choice is the model's own: ids stay where the model is and reach the host
+// kAhead steps late. What was already given to the GPU is run to its end.
+void Generator::decode_greedily(const Sequences& sequences, nn::KvCache& cache) const {
+  DecodeBatch batch(model_, cache, places(sequences), /*greedy=*/true);
+  std::vector<int32_t> ids;
+  int64_t steps = 0;
+  for (const Sequence* s : sequences) {
+    ids.push_back(s->next);
+    steps = std::max(steps, s->left(model_.config.max_sequence()));
+  }
+  batch.set_ids(ids);
+  const int64_t ahead = model_.device.is_cpu() ? 0 : kAhead;
+  std::deque<Readback> on_their_way;
+  for (int64_t given = 0, taken = 0; taken < steps; ++taken) {
+    for (; given < steps && given <= taken + ahead; ++given) {
+      batch.run();
+      on_their_way.emplace_back(batch.ids());
+    }
+    const Tensor chosen = on_their_way.front().get();
+    on_their_way.pop_front();
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      Sequence& s = *sequences[i];
+      if (s.done) continue;
+      ++s.length;
+      take(s, chosen.data<int32_t>()[i]);
+    }
+    if (!keep(sequences)) steps = given;
+  }
 }
 
 void Generator::take(Sequence& s, int32_t token) const {
@@ -127,7 +228,7 @@ void Generator::take(Sequence& s, int32_t token) const {
     s.result.finish = stop      ? FinishReason::stop_token
                       : !wanted ? FinishReason::caller
                                 : FinishReason::length;
-  s.pending = {token};
+  s.next = token;
 }
 
 std::vector<Generated> Generator::generate(const std::vector<GenerateRequest>& requests) const {
@@ -138,28 +239,25 @@ std::vector<Generated> Generator::generate(const std::vector<GenerateRequest>& r
     Sequence& s = sequences[i];
     s.request = &requests[i];
     s.index = i;
-    s.pending = requests[i].prompt;
     s.cache_begin = rows;
     s.done = requests[i].max_new_tokens <= 0;
-    rows += std::min<int64_t>(static_cast<int64_t>(s.pending.size()) + requests[i].max_new_tokens,
-                              model_.config.max_sequence());
+    if (s.done) continue;
+    rows += std::min<int64_t>(
+        static_cast<int64_t>(requests[i].prompt.size()) + requests[i].max_new_tokens,
+        model_.config.max_sequence());
+    s.cache_end = rows;
   }
   nn::KvCache cache = make_cache(rows);
-  while (true) {
-    std::vector<Sequence*> active;
+  const auto active = [&] {
+    Sequences some;
     for (Sequence& s : sequences)
-      if (!s.done) active.push_back(&s);
-    if (active.empty()) break;
-    const Tensor logits = forward(active, cache);
-    for (size_t i = 0; i < active.size(); ++i) {
-      Sequence& s = *active[i];
-      const uint64_t key = mix(s.request->sampling.seed, s.index);
-      const float draw =
-          to_unit_float(philox({static_cast<uint32_t>(s.length), 0, 0, 0}, philox_key(key))[0]);
-      take(s,
-           sample(logits.rows(static_cast<int64_t>(i), static_cast<int64_t>(i) + 1).data<float>(),
-                  logits.dim(1), s.request->sampling, draw));
-    }
+      if (!s.done) some.push_back(&s);
+    return some;
+  };
+  if (const Sequences started = active(); !started.empty())
+    choose(started, run_prompts(started, cache));
+  for (Sequences some = active(); !some.empty(); some = active()) {
+    all_greedy(some) ? decode_greedily(some, cache) : decode(some, cache);
   }
   std::vector<Generated> results;
   for (Sequence& s : sequences) results.push_back(std::move(s.result));

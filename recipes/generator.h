@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "recipes/decode_batch.h"
 #include "recipes/model.h"
 
 namespace weft::recipes {
@@ -40,15 +41,23 @@ class Generator {
       : model_(model), stop_ids_(std::move(stop_ids)) {}
 
   // All requests side by side: one pass over the prompts, then one a token. Draws depend on (seed,
-  // index of the request, position) only. Throws bad_data when a prompt and its answer do not fit
-  // into the model.
+  // index of the request, position) only. Where every request is greedy, a GPU runs a few tokens
+  // ahead of on_token; what it makes behind a sequence's end is dropped. Throws bad_data when a
+  // prompt and its answer do not fit into the model.
   std::vector<Generated> generate(const std::vector<GenerateRequest>& requests) const;
 
  private:
   struct Sequence;
+  using Sequences = std::vector<Sequence*>;
+  static bool all_greedy(const Sequences& sequences);
+  static std::vector<CachePlace> places(const Sequences& sequences);
   void check(const std::vector<GenerateRequest>& requests) const;
   nn::KvCache make_cache(int64_t rows) const;
-  Tensor forward(const std::vector<Sequence*>& active, nn::KvCache& cache) const;
+  Tensor run_prompts(const Sequences& sequences, nn::KvCache& cache) const;
+  void decode(const Sequences& sequences, nn::KvCache& cache) const;
+  void decode_greedily(const Sequences& sequences, nn::KvCache& cache) const;
+  bool keep(const Sequences& sequences) const;
+  void choose(const Sequences& sequences, const Tensor& logits) const;
   void take(Sequence& sequence, int32_t token) const;
 
   const Model& model_;

@@ -236,16 +236,11 @@ std::optional<Json> run_config_of(const std::string& path) {
   return checkpoint::open_latest(checkpoint::local_file_system(), path)->manifest().config;
 }
 
-Device device_of(DeviceChoice choice, int local_rank) {
+Device device_of(DeviceChoice choice) {
   const int gpus = device_memory::count();
   if (choice == DeviceChoice::cpu || (choice == DeviceChoice::automatic && gpus == 0)) return {};
   if (gpus == 0) fail(ErrorKind::unavailable, "train.device=cuda: {}", device_memory::why_none());
-  if (local_rank >= gpus)
-    fail(ErrorKind::unavailable,
-         "local rank {} has no GPU of its own: {} are visible here. Start one rank a GPU, or "
-         "train.device=cpu",
-         local_rank, gpus);
-  return {DeviceKind::cuda, local_rank};
+  return {DeviceKind::cuda, 0};
 }
 
 void fill_through_host(const Tensor& destination, const std::function<void(const Tensor&)>& write) {

@@ -65,9 +65,9 @@ std::optional<Json> run_config_of(const std::string& path);
 
 // automatic: bf16 where the device multiplies it natively, else f32.
 DType dtype_of(Precision precision, Device device = {});
-// automatic: the GPU of this local rank, where the build has GPU code and there is one, else the
-// CPU. cuda without one throws unavailable and says what is missing.
-Device device_of(DeviceChoice choice, int local_rank = 0);
+// Of a process that works alone. automatic: the first GPU, where the build has GPU code and there
+// is one, else the CPU. cuda without one throws unavailable and says what is missing.
+Device device_of(DeviceChoice choice);
 
 // Calls write(host tensor) and brings what it wrote to `destination`, wherever that is.
 void fill_through_host(const Tensor& destination, const std::function<void(const Tensor&)>& write);

@@ -9,6 +9,8 @@
 #include "core/telemetry/peak_flops.h"
 #include "core/telemetry/trace.h"
 #include "parallel/mesh.h"
+#include "parallel/nccl_communicator.h"
+#include "recipes/choose_device.h"
 #include "recipes/export.h"
 #include "recipes/trainer.h"
 
@@ -31,19 +33,12 @@ ModelOptions model_options(const RunConfig& config, const parallel::Mesh& mesh, 
   if (config.recipe == Recipe::lora && config.model.adapter.empty()) options.lora = &config.lora;
   options.units.f32_gradients = f32_gradients;
   options.units.device = device;
+  options.units.reduce_dtype = parallel::dtype_of(config.parallel.reduce_dtype);
   options.data = mesh.group(nn::Axis::data);
+  if (!device.is_cpu() && options.data->size() > 1)
+    options.data = parallel::make_nccl(options.data, device,
+                                       {.timeout_seconds = config.parallel.timeout.seconds});
   return options;
-}
-
-// Ranks on GPUs reduce over NCCL, which is not there yet.
-Device choose_device(const RunConfig& config, const parallel::Communicator& world) {
-  const bool alone = world.size() == 1;
-  if (!alone && config.train.device == DeviceChoice::cuda)
-    fail(ErrorKind::unavailable,
-         "train.device=cuda with {} ranks: only one rank can train on a GPU so far; use "
-         "train.device=cpu, or one rank",
-         world.size());
-  return alone ? device_of(config.train.device) : Device{};
 }
 
 telemetry::Machine machine_of(const Model& model, const parallel::Communicator& world) {
@@ -97,7 +92,7 @@ void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Comm
                                     .context = static_cast<int>(config.parallel.context),
                                     .tensor = static_cast<int>(config.parallel.tensor)});
   checkpoint::RunFolder folder(*world, checkpoint::local_file_system(), config.output_dir);
-  const Device device = choose_device(config, *world);
+  const Device device = choose_device(config.train.device, options.local_rank, *world);
   Model model = load_model(model_options(config, mesh, device));
   check_sequence(config, model);
   const data::Datasets datasets = data::open_datasets(config.data, *model.description.tokenizer,

@@ -12,14 +12,14 @@ namespace weft::recipes {
 
 struct TrainOptions {
   RunConfig config;
-  bool json = false;  // print a summary as one JSON object at the end
+  int local_rank = 0;  // of this rank among those of its host
+  bool json = false;   // print a summary as one JSON object at the end
 };
 
 // Every rank calls it. Throws try_again when a stop was requested and a checkpoint is committed.
 void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Communicator>& world);
 
 // What a run is made of; `weft bench` makes the same.
-Device choose_device(const RunConfig& config, const parallel::Communicator& world);
 ModelOptions model_options(const RunConfig& config, const parallel::Mesh& mesh, Device device);
 telemetry::Machine machine_of(const Model& model, const parallel::Communicator& world);
 

@@ -6,14 +6,14 @@
 
 namespace weft::recipes {
 
+models::RecomputePlan recompute_plan(const TrainConfig& train) {
+  if (train.recompute_layers == 0) return train.recompute;
+  return {train.recompute, static_cast<size_t>(train.recompute_layers)};
+}
+
 int64_t TrainConfig::warmup_steps(int64_t total_steps) const {
   if (warmup > 0) return warmup;
   return static_cast<int64_t>(std::ceil(warmup_ratio * static_cast<double>(total_steps)));
-}
-
-models::RecomputePlan TrainConfig::recompute_plan() const {
-  if (recompute_layers == 0) return recompute;
-  return {recompute, static_cast<size_t>(recompute_layers)};
 }
 
 void TrainConfig::visit(ConfigVisitor& v) {
@@ -35,6 +35,11 @@ void TrainConfig::visit(ConfigVisitor& v) {
       .at_least(1);
   v.field("deterministic", deterministic,
           "the same run gives the same bits; false takes what is faster");
+  v.field(
+       "graphs", graphs, kGraphsNames,
+       "record a GPU's micro-batches of one shape and replay them (the same bits); `auto`: where "
+       "launches would take longer than the work")
+      .may_change();
   v.field("memory_limit", memory_limit,
           "what a run takes of a GPU that others use too, at most (\"40GiB\"); 0: all of it")
       .may_change();

@@ -36,6 +36,10 @@ using models::Recompute;
 inline constexpr EnumName<Recompute> kRecomputeNames[] = {
     {Recompute::none, "none"}, {Recompute::selective, "selective"}, {Recompute::full, "full"}};
 
+enum class Graphs { automatic, on, off };
+inline constexpr EnumName<Graphs> kGraphsNames[] = {
+    {Graphs::automatic, "auto"}, {Graphs::on, "on"}, {Graphs::off, "off"}};
+
 struct TrainConfig {
   DeviceChoice device = DeviceChoice::automatic;
   Precision dtype = Precision::automatic;
@@ -45,6 +49,7 @@ struct TrainConfig {
   double loss_scale = 65536;    // fp16: at first
   int64_t scale_window = 1000;  // fp16: updates in a row after which the scale doubles
   bool deterministic = true;
+  Graphs graphs = Graphs::automatic;
   Bytes memory_limit{};  // 0: all of the GPU
   int64_t threads = 0;   // 0: auto, the rank's share of the cores
 
@@ -77,10 +82,11 @@ struct TrainConfig {
 
   // The steps of warm-up in a run of `total_steps`.
   int64_t warmup_steps(int64_t total_steps) const;
-  models::RecomputePlan recompute_plan() const;
 
   void visit(ConfigVisitor& v);
   void check() const;
 };
+
+models::RecomputePlan recompute_plan(const TrainConfig& train);
 
 }  // namespace weft::recipes

@@ -67,6 +67,7 @@ Trainer::Trainer(TrainerParts parts)
       schedule_(schedule_of(parts_.config.train, total_steps_)),
       optimizer_(parts_.model.units->shards(),
                  optimizer_options(parts_.config.train, parts_.model)),
+      runner_(parts_.model, parts_.config.train, parts_.config.data.seq_len),
       last_save_(Clock::now()) {
   optimizer_.take_values();
   state_.data_hash = train_->hash();
@@ -187,7 +188,8 @@ void Trainer::forward_backward(const data::StepData& data, const Tensor& loss_su
     step.number = static_cast<uint64_t>(data.step);
     step.weight_grads = &weight_grads_;
     const bool last = i + 1 == data.micro_batches.size();
-    model.decoder->train(step, parts_.config.train.recompute_plan(), model.hooks(), last);
+    const telemetry::Span span("micro-batch", static_cast<int64_t>(i));
+    runner_.train(step, last);
   }
   model.units->finish_reduce();
 }

@@ -14,6 +14,7 @@
 #include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "recipes/evaluator.h"
+#include "recipes/micro_batch_runner.h"
 #include "recipes/model.h"
 #include "recipes/run_config.h"
 #include "recipes/train_state.h"
@@ -92,6 +93,7 @@ class Trainer {
   int64_t total_steps_ = 0;
   optim::Schedule schedule_;
   optim::Adamw optimizer_;
+  MicroBatchRunner runner_;
   nn::WeightGrads weight_grads_;
   TrainState state_;
   Launched launched_;  // pending, or of nothing

@@ -175,7 +175,8 @@ std::vector<nn::Projection*> Decoder::projections() {
 
 void Decoder::prepare(nn::Step& step) const {
   const Device device = step.positions.device();
-  step.rope_table = ops::rope_table(step.positions, inv_freq_.to(device));
+  if (!(inv_freq_.device() == device)) inv_freq_ = inv_freq_.to(device, MemoryTag::parameter);
+  step.rope_table = ops::rope_table(step.positions, inv_freq_);
   if (step.labels.defined()) nn::Head::prepare(step, device);
 }
 
@@ -258,6 +259,15 @@ Tensor Decoder::logits(const nn::Step& step, const std::vector<int32_t>& rows,
   const size_t head_unit = blocks_.size() + 1;
   hooks.gather(head_unit);
   const Tensor logits = head_->logits(x, rows);
+  hooks.release(head_unit);
+  return logits;
+}
+
+Tensor Decoder::logits(const nn::Step& step, const UnitHooks& hooks) const {
+  const Tensor x = forward_without_tape(step, hooks);
+  const size_t head_unit = blocks_.size() + 1;
+  hooks.gather(head_unit);
+  const Tensor logits = head_->logits(x);
   hooks.release(head_unit);
   return logits;
 }

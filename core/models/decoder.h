@@ -47,15 +47,17 @@ class Decoder {
   // Loss only.
   nn::HeadLoss evaluate(const nn::Step& step, const UnitHooks& hooks,
                         std::vector<nn::ScoredToken>* scored = nullptr) const;
-  // f32 logits [rows.size(), V] of some tokens of the step (Mode::generate or evaluate).
+  // f32 logits of some tokens of the step, [rows.size(), V], or of all, [T, V] (Mode::generate or
+  // evaluate). Of all: nothing of it passes through the host, so a DeviceGraph can record it.
   Tensor logits(const nn::Step& step, const std::vector<int32_t>& rows,
                 const UnitHooks& hooks) const;
+  Tensor logits(const nn::Step& step, const UnitHooks& hooks) const;
 
  private:
   Tensor forward_without_tape(const nn::Step& step, const UnitHooks& hooks) const;
 
   DecoderConfig config_;
-  Tensor inv_freq_;  // [head_dim / 2] f32
+  mutable Tensor inv_freq_;  // [head_dim / 2] f32, where the latest step was
   std::unique_ptr<nn::Embedding> embedding_;
   std::vector<nn::Block> blocks_;
   std::unique_ptr<nn::Head> head_;

@@ -2,7 +2,9 @@
 
 #include <cmath>
 
+#include "core/ops/decode_attention.h"
 #include "core/ops/elementwise.h"
+#include "core/ops/kv_cache.h"
 #include "core/ops/rms_norm.h"
 #include "core/ops/rope.h"
 #include "core/telemetry/trace.h"
@@ -12,14 +14,6 @@ namespace {
 
 ops::HeadsView view(const Tensor& t, int64_t column) {
   return {static_cast<char*>(t.raw()) + static_cast<size_t>(column) * size_of(t.dtype()), t.dim(1)};
-}
-
-// cache[rows[t]] = columns of x[t].
-void store(const Tensor& x, int64_t column, const std::vector<int64_t>& rows, const Tensor& cache) {
-  const int64_t width = cache.dim(1);
-  for (int64_t t = 0; t < x.dim(0); ++t)
-    ops::copy(ops::Matrix(x).row_range(t, t + 1).columns(column, column + width),
-              cache.rows(rows[t], rows[t] + 1));
 }
 
 }  // namespace
@@ -39,20 +33,21 @@ void Attention::collect(std::vector<ParameterPtr>& parameters) const {
   o_.collect(parameters);
 }
 
+ops::AttentionShape Attention::shape() const {
+  return {.num_heads = config_.num_heads,
+          .num_kv_heads = config_.num_kv_heads,
+          .head_dim = config_.head_dim,
+          .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim))};
+}
+
 ops::AttentionArgs Attention::arguments(const Tensor& qkv, const Tensor& o,
                                         const Step& step) const {
-  const bool cached = step.mode == Mode::generate;
-  const Tensor& keys = cached ? step.cache->keys[config_.layer_index] : qkv;
-  const Tensor& values = cached ? step.cache->values[config_.layer_index] : qkv;
   return {.q = view(qkv, 0),
-          .k = view(keys, cached ? 0 : q_width()),
-          .v = view(values, cached ? 0 : q_width() + kv_width()),
+          .k = view(qkv, q_width()),
+          .v = view(qkv, q_width() + kv_width()),
           .o = view(o, 0),
           .lse = {},
-          .shape = {.num_heads = config_.num_heads,
-                    .num_kv_heads = config_.num_kv_heads,
-                    .head_dim = config_.head_dim,
-                    .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim))},
+          .shape = shape(),
           .documents = &step.documents,
           .dtype = qkv.dtype(),
           .device = qkv.device()};
@@ -80,15 +75,45 @@ void Attention::norm_heads_backward(const Tensor& dqkv, Tape& tape) const {
                               k_norm_->wants_grad() ? k_norm_->grad : none);
 }
 
-Tensor Attention::forward(const Tensor& x, const Step& step, Tape& tape) const {
+// Keys and values go to the cache, and the queries see those of their sequence there.
+Tensor Attention::attend_cached(const Tensor& qkv, const Step& step) const {
+  const Tensor& keys = step.cache->keys[config_.layer_index];
+  const Tensor& values = step.cache->values[config_.layer_index];
+  ops::rope_store({.qkv = qkv,
+                   .table = step.rope_table,
+                   .rows_T = step.cache_rows,
+                   .keys = keys,
+                   .values = values,
+                   .num_heads = config_.num_heads,
+                   .num_kv_heads = config_.num_kv_heads});
+  const Tensor o = Tensor::empty({qkv.dim(0), q_width()}, qkv.dtype(), qkv.device());
+  if (step.decode_first.defined()) {
+    ops::decode_attention({.q = view(qkv, 0),
+                           .k = view(keys, 0),
+                           .v = view(values, 0),
+                           .o = view(o, 0),
+                           .first_B = step.decode_first,
+                           .last_B = step.cache_rows,
+                           .longest = step.decode_longest,
+                           .shape = shape(),
+                           .dtype = qkv.dtype(),
+                           .device = qkv.device()});
+    return o;
+  }
+  ops::AttentionArgs args = arguments(qkv, o, step);
+  args.k = view(keys, 0);
+  args.v = view(values, 0);
+  ops::attention(args);
+  return o;
+}
+
+Tensor Attention::forward(const Tensor& x, const Step& step, Tape& tape,
+                          const Tensor& residual) const {
   Tensor qkv = qkv_.forward(x, step, tape);
   if (q_norm_) qkv = norm_heads(qkv, tape);
+  if (step.mode == Mode::generate) return o_.forward(attend_cached(qkv, step), step, tape, residual);
   ops::rope(
       {.x = qkv, .table = step.rope_table, .num_heads = config_.num_heads + config_.num_kv_heads});
-  if (step.mode == Mode::generate) {
-    store(qkv, q_width(), step.cache_rows, step.cache->keys[config_.layer_index]);
-    store(qkv, q_width() + kv_width(), step.cache_rows, step.cache->values[config_.layer_index]);
-  }
   Tensor o = Tensor::empty({x.dim(0), q_width()}, x.dtype(), x.device());
   ops::AttentionArgs args = arguments(qkv, o, step);
   if (tape.records())
@@ -100,7 +125,7 @@ Tensor Attention::forward(const Tensor& x, const Step& step, Tape& tape) const {
   tape.push(qkv);
   tape.push(o);
   tape.push(args.lse);
-  return o_.forward(o, step, tape);
+  return o_.forward(o, step, tape, residual);
 }
 
 Tensor Attention::backward(const Tensor& dy, const Step& step, Tape& tape) const {

@@ -20,7 +20,8 @@ class Attention {
   Attention(const AttentionConfig& config, Projection qkv, Projection o, ParameterPtr q_norm,
             ParameterPtr k_norm);
 
-  Tensor forward(const Tensor& x_TD, const Step& step, Tape& tape) const;
+  // The output plus residual[T,D].
+  Tensor forward(const Tensor& x_TD, const Step& step, Tape& tape, const Tensor& residual_TD) const;
   Tensor backward(const Tensor& dy_TD, const Step& step, Tape& tape) const;
 
   Projection& qkv() { return qkv_; }
@@ -32,7 +33,9 @@ class Attention {
   int64_t kv_width() const { return config_.num_kv_heads * config_.head_dim; }
   Tensor norm_heads(const Tensor& qkv, Tape& tape) const;
   void norm_heads_backward(const Tensor& dqkv, Tape& tape) const;
+  ops::AttentionShape shape() const;
   ops::AttentionArgs arguments(const Tensor& qkv, const Tensor& o, const Step& step) const;
+  Tensor attend_cached(const Tensor& qkv, const Step& step) const;
 
   AttentionConfig config_;
   Projection qkv_;

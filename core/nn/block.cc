@@ -1,6 +1,5 @@
 #include "core/nn/block.h"
 
-#include "core/ops/elementwise.h"
 #include "core/ops/rms_norm.h"
 
 namespace weft::nn {
@@ -34,21 +33,16 @@ Tensor Block::forward(const Tensor& x, const Step& step, Tape& tape) const {
   const ops::RmsNormResult first = ops::rms_norm(x, input_norm_->value, norm_eps_);
   tape.push(x);
   tape.push(first.rstd);
-  Tensor attended;
+  Tensor sum;
   {
     Tape::Rebuildable cheap(tape, first.y, rebuild(x, input_norm_, first.rstd));
-    attended = attention_.forward(first.y, step, tape);
+    sum = attention_.forward(first.y, step, tape, x);
   }
-  const ops::AddRmsNormResult second =
-      ops::add_rms_norm(attended, x, post_attention_norm_->value, norm_eps_);
-  tape.push(second.sum);
+  const ops::RmsNormResult second = ops::rms_norm(sum, post_attention_norm_->value, norm_eps_);
+  tape.push(sum);
   tape.push(second.rstd);
-  Tensor fed;
-  {
-    Tape::Rebuildable cheap(tape, second.y, rebuild(second.sum, post_attention_norm_, second.rstd));
-    fed = mlp_.forward(second.y, step, tape);
-  }
-  return ops::add(fed, second.sum);
+  Tape::Rebuildable cheap(tape, second.y, rebuild(sum, post_attention_norm_, second.rstd));
+  return mlp_.forward(second.y, step, tape, sum);
 }
 
 Tensor Block::backward(const Tensor& dy, const Step& step, Tape& tape) const {

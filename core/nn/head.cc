@@ -126,15 +126,17 @@ HeadLoss Head::evaluate(const Tensor& x, const Step& step,
   return read_results(results, step.scored_labels.to({}), scored_tokens);
 }
 
-Tensor Head::logits(const Tensor& x, const std::vector<int32_t>& rows) const {
-  const int64_t n = static_cast<int64_t>(rows.size());
-  Tensor indices = Tensor::empty({n}, DType::i32);
-  std::copy(rows.begin(), rows.end(), indices.data<int32_t>());
-  const Tensor last = ops::embedding(x, indices.to(x.device()));
-  const Tensor y = ops::rms_norm(last, norm_->value, norm_eps_).y;
-  Tensor logits = Tensor::empty({n, weight_->shape[0]}, DType::f32, x.device());
+Tensor Head::logits(const Tensor& x) const {
+  const Tensor y = ops::rms_norm(x, norm_->value, norm_eps_).y;
+  Tensor logits = Tensor::empty({x.dim(0), weight_->shape[0]}, DType::f32, x.device());
   ops::matmul(y, ops::transposed(weight_->value), logits);
   return logits;
+}
+
+Tensor Head::logits(const Tensor& x, const std::vector<int32_t>& rows) const {
+  Tensor indices = Tensor::empty({static_cast<int64_t>(rows.size())}, DType::i32);
+  std::copy(rows.begin(), rows.end(), indices.data<int32_t>());
+  return logits(ops::embedding(x, indices.to(x.device())));
 }
 
 }  // namespace weft::nn

@@ -35,7 +35,8 @@ class Head {
   // Loss alone. Appends every scored token, in order, to `scored` (may be null).
   HeadLoss evaluate(const Tensor& x_TD, const Step& step,
                     std::vector<ScoredToken>* scored = nullptr) const;
-  // logits[N,V] in f32 of the rows of x named by `rows`.
+  // logits[N,V] in f32 of every row of x; or of the rows named by `rows`.
+  Tensor logits(const Tensor& x_ND) const;
   Tensor logits(const Tensor& x_TD, const std::vector<int32_t>& rows) const;
 
   const ParameterPtr& weight() const { return weight_; }

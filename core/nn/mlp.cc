@@ -4,12 +4,12 @@
 
 namespace weft::nn {
 
-Tensor Mlp::forward(const Tensor& x, const Step& step, Tape& tape) const {
+Tensor Mlp::forward(const Tensor& x, const Step& step, Tape& tape, const Tensor& residual) const {
   const Tensor gate_up = gate_up_.forward(x, step, tape);
   tape.push(gate_up);
   const Tensor act = ops::swiglu(gate_up);
   Tape::Rebuildable cheap(tape, act, [gate_up] { return ops::swiglu(gate_up); });
-  return down_.forward(act, step, tape);
+  return down_.forward(act, step, tape, residual);
 }
 
 Tensor Mlp::backward(const Tensor& dy, const Step& step, Tape& tape) const {

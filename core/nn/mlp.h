@@ -9,7 +9,8 @@ class Mlp {
  public:
   Mlp(Projection gate_up, Projection down) : gate_up_(std::move(gate_up)), down_(std::move(down)) {}
 
-  Tensor forward(const Tensor& x_TD, const Step& step, Tape& tape) const;
+  // The output plus residual[T,D].
+  Tensor forward(const Tensor& x_TD, const Step& step, Tape& tape, const Tensor& residual_TD) const;
   Tensor backward(const Tensor& dy_TD, const Step& step, Tape& tape) const;
 
   Projection& gate_up() { return gate_up_; }

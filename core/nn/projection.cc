@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "core/base/rng.h"
-#include "core/ops/dropout.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/matmul.h"
 
@@ -96,42 +95,88 @@ bool Projection::saves_input() const {
   return false;
 }
 
-Tensor Projection::forward(const Tensor& x, const Step& step, Tape& tape) const {
+// The biases as one vector where the members are one product; else undefined.
+Tensor Projection::stacked_biases() const {
+  std::vector<Tensor> biases;
+  for (const auto& m : members_)
+    if (m.bias) biases.push_back(m.bias->value);
+  return biases.empty() ? Tensor() : stacked(biases);
+}
+
+// What is added to the products x W^T goes into them where it can: the residual and the bias, or,
+// since an adapter's thin product costs the writing of y and a wide one hides the reading of it,
+// the adapters' part that is there already.
+Tensor Projection::forward(const Tensor& x, const Step& step, Tape& tape,
+                           const Tensor& residual) const {
+  CHECK(!residual.defined() || members_.size() == 1, "a residual of {} members", members_.size());
   if (saves_input()) tape.push(x);
   Tensor y = Tensor::empty({x.dim(0), out_features()}, x.dtype(), x.device());
+  const Adapted adapted = adapted_members();
+  const bool adapters_first = adapted == Adapted::all_by_lora;
+  const bool scales = adapted == Adapted::some_by_dora;  // y is not whole until it is scaled
+  const Tensor adds = scales ? Tensor() : residual;
+  if (adapters_first) add_adapters(x, y, step, tape, adds);
   std::vector<Tensor> weights;
   for (const auto& m : members_) weights.push_back(m.weight->value);
+  const Tensor bias = scales || !stacked(weights).defined() ? Tensor() : stacked_biases();
+  const ops::Matrix addend = adds.defined() ? ops::Matrix(adds) : ops::Matrix();
   for_each_product(weights, [&](int64_t column, const Tensor& w) {
-    ops::matmul(x, ops::transposed(w), ops::columns(y, column, column + w.dim(0)));
+    ops::matmul(x, ops::transposed(w), ops::columns(y, column, column + w.dim(0)),
+                {.accumulate = adapters_first,
+                 .addend = adds.defined() && !adapters_first ? &addend : nullptr,
+                 .bias_N = bias.defined() ? &bias : nullptr});
   });
-  add_adapters(x, y, step, tape);
+  if (adapted != Adapted::none && !adapters_first) add_adapters(x, y, step, tape, {});
+  if (!bias.defined()) add_biases(y);
+  if (scales && residual.defined()) ops::axpy(1, residual, y);
+  return y;
+}
+
+void Projection::add_biases(const Tensor& y) const {
   int64_t column = 0;
   for (const auto& m : members_) {
     const int64_t next = column + m.out_features();
     if (m.bias) ops::add_bias(ops::columns(y, column, next), m.bias->value);
     column = next;
   }
-  return y;
+}
+
+Projection::Adapted Projection::adapted_members() const {
+  size_t count = 0;
+  bool dora = false;
+  for (const auto& m : members_) {
+    count += m.adapter.has_value();
+    dora |= m.adapter && m.adapter->magnitude;
+  }
+  if (count == 0) return Adapted::none;
+  if (dora) return Adapted::some_by_dora;
+  return count == members_.size() ? Adapted::all_by_lora : Adapted::some_by_lora;
+}
+
+// The mask of the adapters' path, on x or on its gradient.
+ops::DropoutArgs Projection::dropout_of(const Tensor& x, const Step& step) const {
+  return {.x_TD = x,
+          .sample_ids_T = step.sample_ids,
+          .positions_T = step.positions,
+          .seed = step.seed,
+          .step = step.number,
+          .site = hash_name(members_[0].name),
+          .p = static_cast<float>(dropout)};
 }
 
 Tensor Projection::adapter_input(const Tensor& x, const Step& step) const {
-  if (!drops(step)) return x;
-  return ops::dropout({.x_TD = x,
-                       .sample_ids_T = step.sample_ids,
-                       .positions_T = step.positions,
-                       .seed = step.seed,
-                       .step = step.number,
-                       .site = hash_name(members_[0].name),
-                       .p = static_cast<float>(dropout)});
+  return drops(step) ? ops::dropout(dropout_of(x, step)) : x;
 }
 
-void Projection::add_adapters(const Tensor& x, const Tensor& y, const Step& step,
-                              Tape& tape) const {
+// y = the adapters' part (+ residual) where all members have one and no magnitude, else y +=.
+void Projection::add_adapters(const Tensor& x, const Tensor& y, const Step& step, Tape& tape,
+                              const Tensor& residual) const {
+  const bool assigns = adapted_members() == Adapted::all_by_lora;
+  const ops::Matrix addend = residual.defined() ? ops::Matrix(residual) : ops::Matrix();
   std::vector<Tensor> as;
   int64_t ranks = 0;
   for (const auto& m : members_)
     if (m.adapter) as.push_back(m.adapter->a->value), ranks += m.adapter->a->shape[0];
-  if (as.empty()) return;
   const Tensor x_dropped = adapter_input(x, step);
   // h carries the adapters' common scale: products that accumulate are fastest without a factor.
   Tensor h_TR = Tensor::empty({x.dim(0), ranks}, x.dtype(), x.device());
@@ -148,7 +193,9 @@ void Projection::add_adapters(const Tensor& x, const Tensor& y, const Step& step
       const int64_t r_next = r + adapter.a->shape[0];
       ops::matmul(ops::columns(h_TR, r, r_next), ops::transposed(adapter.b->value),
                   ops::columns(y, column, next),
-                  {.alpha = adapter.scale / common_scale(), .accumulate = true});
+                  {.alpha = adapter.scale / common_scale(),
+                   .accumulate = !assigns,
+                   .addend = residual.defined() ? &addend : nullptr});
       r = r_next;
       if (adapter.magnitude) {
         const Tensor norms = adapted_row_norms(m);
@@ -167,21 +214,25 @@ void Projection::add_adapters(const Tensor& x, const Tensor& y, const Step& step
 Tensor Projection::backward(const Tensor& dy_in, const Step& step, Tape& tape) const {
   bias_backward(dy_in, step);
   const Tensor dy = dora_backward(dy_in, tape);
-  bool adapted = false;
-  for (const auto& m : members_) adapted |= m.adapter.has_value();
+  const bool adapted = adapted_members() != Adapted::none;
   const Tensor h_TR = adapted ? tape.pop() : Tensor();
   const Tensor x = saves_input() ? tape.pop() : Tensor();
 
   weights_backward(dy, x, step);
+  // The adapters' part of dx comes first, for the reason that it does in the forward; with dropout
+  // it waits for its mask.
+  Tensor dx = Tensor::empty({dy.dim(0), in_features_}, dy.dtype(), dy.device());
+  Tensor dx_dropped =
+      adapted && drops(step) ? Tensor::empty(dx.shape(), dx.dtype(), dx.device()) : dx;
+  if (adapted) adapters_backward(dy, x, h_TR, dx_dropped, step);
+  bool first = !adapted || drops(step);
   std::vector<Tensor> weights;
   for (const auto& m : members_) weights.push_back(m.weight->value);
-  Tensor dx = Tensor::empty({dy.dim(0), in_features_}, dy.dtype(), dy.device());
-  bool first = true;
   for_each_product(weights, [&](int64_t column, const Tensor& w) {
     ops::matmul(ops::columns(dy, column, column + w.dim(0)), w, dx, {.accumulate = !first});
     first = false;
   });
-  if (adapted) adapters_backward(dy, x, h_TR, dx, step);
+  if (adapted && drops(step)) ops::dropout_accumulate(dropout_of(dx_dropped, step), dx);
   return dx;
 }
 
@@ -247,8 +298,9 @@ Tensor Projection::dora_backward(const Tensor& dy, Tape& tape) const {
   return scaled;
 }
 
+// dx_dropped (=) is the gradient of the adapters' input.
 void Projection::adapters_backward(const Tensor& dy, const Tensor& x, const Tensor& h_TR,
-                                   const Tensor& dx, const Step& step) const {
+                                   const Tensor& dx_dropped, const Step& step) const {
   Tensor dh_TR = Tensor::empty(h_TR.shape(), h_TR.dtype(), h_TR.device());
   std::vector<Tensor> as, das;
   int64_t column = 0, r = 0;
@@ -277,27 +329,12 @@ void Projection::adapters_backward(const Tensor& dy, const Tensor& x, const Tens
                   {.accumulate = true});
     });
   });
-  if (!drops(step)) {
-    for_each_product(as, [&](int64_t begin, const Tensor& a) {
-      ops::matmul(ops::columns(dh_TR, begin, begin + a.dim(0)), a, dx, {.accumulate = true});
-    });
-    return;
-  }
-  Tensor dx_dropped = Tensor::empty(dx.shape(), dx.dtype(), dx.device());
   bool first = true;
   for_each_product(as, [&](int64_t begin, const Tensor& a) {
     ops::matmul(ops::columns(dh_TR, begin, begin + a.dim(0)), a, dx_dropped,
                 {.accumulate = !first});
     first = false;
   });
-  ops::dropout_accumulate({.x_TD = dx_dropped,
-                           .sample_ids_T = step.sample_ids,
-                           .positions_T = step.positions,
-                           .seed = step.seed,
-                           .step = step.number,
-                           .site = hash_name(members_[0].name),
-                           .p = static_cast<float>(dropout)},
-                          dx);
 }
 
 }  // namespace weft::nn

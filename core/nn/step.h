@@ -12,8 +12,7 @@ namespace weft::nn {
 enum class Mode { train, evaluate, generate };
 
 // Keys and values of earlier tokens, for generation. Row r of layer l holds one token of one
-// sequence; who owns which rows is the generator's business (Step::documents and Step::cache_rows
-// say it).
+// sequence; who owns which rows is the generator's business.
 struct KvCache {
   std::vector<Tensor> keys;    // a layer: [rows, num_kv_heads * head_dim]
   std::vector<Tensor> values;  // a layer: [rows, num_kv_heads * head_dim]
@@ -42,8 +41,14 @@ struct Step {
   uint64_t number = 0;                  // dropout: the optimizer step
   WeightGrads* weight_grads = nullptr;  // required in Mode::train
 
-  KvCache* cache = nullptr;         // Mode::generate only
-  std::vector<int64_t> cache_rows;  // [T]: where this token's key and value go
+  // Mode::generate only.
+  KvCache* cache = nullptr;
+  Tensor cache_rows;  // [T] i32, where the model is: where this token's key and value go
+  // Where every token is the last of its sequence (decoding) a token's keys are the cache's rows
+  // decode_first[t] .. cache_rows[t], at most decode_longest of them, and `documents` is not read.
+  Tensor
+      decode_first;  // [T] i32, where the model is; undefined: `documents` count the cache's rows
+  int64_t decode_longest = 0;
 
   int64_t num_tokens() const { return ids.numel(); }
 };

@@ -17,6 +17,7 @@ struct AttentionDocument {
   int64_t q_len = 0;
   int64_t kv_begin = 0;
   int64_t kv_len = 0;
+  bool operator==(const AttentionDocument&) const = default;
 };
 
 struct AttentionShape {

@@ -40,9 +40,35 @@ size_t size_class(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
+using FreeBlocks = std::map<size_t, std::vector<void*>>;
+
+// The last block of that size that was freed, or null.
+void* take_from(FreeBlocks& free_blocks, size_t size) {
+  const auto it = free_blocks.find(size);
+  if (it == free_blocks.end() || it->second.empty()) return nullptr;
+  void* block = it->second.back();
+  it->second.pop_back();
+  return block;
+}
+
+struct Pool;
+
+}  // namespace
+
+struct MemoryReserve::Blocks {
+  Pool* pool = nullptr;
+  FreeBlocks free_blocks;  // guarded by the pool's mutex, as is `gone`
+  bool gone = false;       // then blocks go back to everybody
+};
+
+namespace {
+
+using Reserved = std::shared_ptr<MemoryReserve::Blocks>;
+thread_local Reserved reserve_of_thread;  // the one that has begun
+
 struct Pool {
   std::mutex mutex;
-  std::map<size_t, std::vector<void*>> free_blocks;
+  FreeBlocks free_blocks;
   std::array<MemoryUse, kNumTags> uses;
   MemoryUse total;
 
@@ -61,40 +87,66 @@ struct Pool {
     return *pool;
   }
 
-  void* from_system(size_t size) const {
-    return device.is_cpu() ? system_allocate(size) : device_memory::take(size, device.index);
+  size_t limit = 0;      // of taken; 0: none
+  size_t taken = 0;      // bytes of the system's now, in use or free
+  int64_t requests = 0;  // to the system so far
+
+  // Null when there is no more. REQUIRES of this and the next: the mutex is held.
+  void* from_system(size_t size) {
+    if (limit > 0 && taken + size > limit) return nullptr;
+    void* block = device.is_cpu() ? system_allocate(size) : device_memory::take(size, device.index);
+    if (block) taken += size, ++requests;
+    return block;
   }
-  void to_system(void* block) const {
+  void to_system(void* block, size_t size) noexcept {
+    taken -= size;
     device.is_cpu() ? std::free(block) : device_memory::give(block, device.index);
   }
   void release() {
     const std::lock_guard lock(mutex);
+    release_locked();
+  }
+
+  void release_locked() {
     for (auto& [size, blocks] : free_blocks)
-      for (void* block : blocks) to_system(block);
+      for (void* block : blocks) to_system(block, size);
     free_blocks.clear();
   }
 
-  void* take(size_t bytes, MemoryTag tag) {
+  // Null when memory is out, free blocks of other sizes given back.
+  void* take(size_t bytes, MemoryTag tag, const Reserved& reserve) {
     const size_t size = size_class(bytes);
     std::lock_guard lock(mutex);
+    void* block = reserve ? take_from(reserve->free_blocks, size) : nullptr;
+    if (!block) block = take_from(free_blocks, size);
+    if (!block) block = from_system(size);
+    if (!block) {
+      release_locked();
+      block = from_system(size);
+    }
+    if (!block) return nullptr;
     count(uses[static_cast<int>(tag)], size);
     count(total, size);
-    auto it = free_blocks.find(size);
-    if (it != free_blocks.end() && !it->second.empty()) {
-      void* block = it->second.back();
-      it->second.pop_back();
-      return block;
-    }
-    return from_system(size);
+    return block;
   }
 
-  void give(void* block, size_t bytes, MemoryTag tag) noexcept {
+  void give(void* block, size_t bytes, MemoryTag tag, const Reserved& reserve) noexcept {
     const size_t size = size_class(bytes);
     std::lock_guard lock(mutex);
     uses[static_cast<int>(tag)].current -= size;
     total.current -= size;
-    if (device.is_cpu() && size >= kKeepBelow) return std::free(block);
-    free_blocks[size].push_back(block);
+    if (device.is_cpu() && size >= kKeepBelow) return to_system(block, size);
+    (reserve && !reserve->gone ? reserve->free_blocks : free_blocks)[size].push_back(block);
+  }
+
+  void dissolve(MemoryReserve::Blocks& reserve) {
+    const std::lock_guard lock(mutex);
+    for (auto& [size, blocks] : reserve.free_blocks) {
+      std::vector<void*>& all = free_blocks[size];
+      all.insert(all.end(), blocks.begin(), blocks.end());
+    }
+    reserve.free_blocks.clear();
+    reserve.gone = true;
   }
 
   static void count(MemoryUse& use, size_t size) {
@@ -117,17 +169,33 @@ const char* name_of(MemoryTag tag) {
 
 std::shared_ptr<void> allocate(size_t bytes, Device device, MemoryTag tag) {
   Pool& pool = Pool::of(device);
-  void* block = pool.take(bytes, tag);
-  if (!block) {
-    pool.release();
-    block = pool.from_system(size_class(bytes));
-  }
+  const Reserved reserve =
+      reserve_of_thread && reserve_of_thread->pool == &pool ? reserve_of_thread : nullptr;
+  void* block = pool.take(bytes, tag, reserve);
   if (!block)
-    fail(ErrorKind::unavailable,
-         "out of memory on {}: {} MiB asked for ({}).\n{}Use a smaller train.micro_batch, "
-         "train.recompute=full, recipe lora, or more ranks.",
-         to_string(device), bytes >> 20, name_of(tag), memory_table(device));
-  return {block, [bytes, tag, &pool](void* p) { pool.give(p, bytes, tag); }};
+    throw OutOfMemory(
+        fmt::format("out of memory on {}{}: {:.1f} MiB asked for ({}), with in use\n{}",
+                    to_string(device), pool.limit > 0 ? " within train.memory_limit" : "",
+                    static_cast<double>(bytes) / 1048576.0, name_of(tag), memory_table(device)));
+  return {block, [bytes, tag, &pool, reserve](void* p) { pool.give(p, bytes, tag, reserve); }};
+}
+
+MemoryReserve::MemoryReserve(Device device) : blocks_(std::make_shared<Blocks>()) {
+  blocks_->pool = &Pool::of(device);
+}
+
+MemoryReserve::~MemoryReserve() {
+  end();
+  blocks_->pool->dissolve(*blocks_);
+}
+
+void MemoryReserve::begin() {
+  CHECK(!reserve_of_thread, "this thread takes memory for another reserve already");
+  reserve_of_thread = blocks_;
+}
+
+void MemoryReserve::end() {
+  if (reserve_of_thread == blocks_) reserve_of_thread = nullptr;
 }
 
 MemoryUse memory_use(MemoryTag tag, Device device) {
@@ -147,6 +215,18 @@ void reset_memory_peaks(Device device) {
   const std::lock_guard lock(pool.mutex);
   for (MemoryUse& use : pool.uses) use.peak = use.current;
   pool.total.peak = pool.total.current;
+}
+
+void limit_memory(size_t bytes, Device device) {
+  Pool& pool = Pool::of(device);
+  const std::lock_guard lock(pool.mutex);
+  pool.limit = bytes;
+}
+
+int64_t memory_requests(Device device) {
+  Pool& pool = Pool::of(device);
+  const std::lock_guard lock(pool.mutex);
+  return pool.requests;
 }
 
 void release_cached_memory(Device device) {

@@ -43,6 +43,14 @@ struct Found {
   }
 };
 
+// A recording would repeat the copy out of a buffer that has other contents by then.
+void refuse_while_recording(cudaStream_t on) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(on, &status), "asking the compute stream");
+  if (status != cudaStreamCaptureStatusNone)
+    fail(ErrorKind::internal, "[graph] work that is recorded copies from the host");
+}
+
 std::shared_ptr<void> record_point(cudaStream_t on) {
   cudaEvent_t event = nullptr;
   check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
@@ -110,6 +118,12 @@ const char* why_none() {
   return found().why_none.c_str();
 }
 
+std::string bus_id(int gpu) {
+  char id[32] = "";
+  check(cudaDeviceGetPCIBusId(id, sizeof id, gpu), "asking for a GPU's bus id");
+  return id;
+}
+
 bool has_bf16(int gpu) {
   int major = 0;
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu), "asking a GPU");
@@ -142,7 +156,10 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
   const int gpu = to_device.is_cpu() ? from_device.index : to_device.index;
   use(gpu);
   const cudaStream_t on = static_cast<cudaStream_t>(stream(gpu));
-  if (from_device.is_cpu()) return Staging::of(gpu).copy(to, from, bytes, on);
+  if (from_device.is_cpu()) {
+    refuse_while_recording(on);
+    return Staging::of(gpu).copy(to, from, bytes, on);
+  }
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, on), "copying memory");
   if (to_device.is_cpu()) synchronize(gpu);
 }

@@ -16,6 +16,9 @@ int count() {
 const char* why_none() {
   return "this build of weft has no GPU code: build it with the preset `cuda`, or use the CPU";
 }
+std::string bus_id(int) {
+  no_cuda();
+}
 bool has_bf16(int) {
   no_cuda();
 }

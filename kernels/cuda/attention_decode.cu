@@ -1,9 +1,13 @@
 // Attention of documents with one query each (decoding with a KV cache), bound by the speed at
 // which keys and values are read: ranges of keys are worked on side by side, each for up to kHeads
-// query heads of a kv head at once, and what they leave is summed in their order.
+// query heads of a kv head at once, and what they leave is summed in their order. Where a
+// sequence's keys lie is read on the GPU; the grid has room for the longest, ranges past a
+// sequence's end do nothing.
+#include "core/ops/decode_attention.h"
 #include "kernels/cuda/attention.cuh"
 
-namespace weft::ops::cuda::decode {
+namespace weft::ops::cuda {
+namespace decode {
 namespace {
 
 constexpr int kHeads = 4;     // query heads of a thread block
@@ -13,18 +17,31 @@ constexpr int kChunk = 8;     // elements of a row that a lane has
 constexpr int kInFlight = 4;  // rows that a lane asks for at a time
 constexpr int kWarps = kThreads / kWarp;
 
-// Keys [first_key, first_key + keys) of a document; its ranges follow each other.
+// Keys [first_key, first_key + keys) of a sequence; none behind its end.
 struct KeyRange {
   int64_t query;
   int64_t first_key;
   int keys;
-  int index;   // in the document
-  int ranges;  // of the document
+  int ranges;  // of the sequence
+};
+
+// Sequence b has the keys first[b] .. last[b].
+struct Sequences {
+  const int32_t* first;
+  const int32_t* last;
+  const int32_t* queries;  // rows of q; null: b
+  int most_ranges;         // of a sequence
+
+  __device__ KeyRange range(int b, int index) const {
+    const int keys = last[b] - first[b] + 1, begin = index * kRange;
+    return {queries ? queries[b] : b, int64_t{first[b]} + begin, min(kRange, keys - begin),
+            (keys + kRange - 1) / kRange};
+  }
 };
 
 struct Params {
   AttentionParams attention;
-  const KeyRange* ranges;
+  Sequences sequences;
   float* partials;  // [range][head][head_dim + 2]: sums, max, sum of weights; null: one range each
   __device__ float* partial(int64_t range, int head) const {
     return partials + (range * attention.num_heads + head) * (attention.head_dim + 2);
@@ -164,8 +181,9 @@ template <class T>
 __global__ void __launch_bounds__(kThreads) range_kernel(Params params, int units) {
   __shared__ Shared s;
   const AttentionParams& p = params.attention;
-  const int64_t at = blockIdx.x / units;
-  const KeyRange range = params.ranges[at];
+  const int at = static_cast<int>(blockIdx.x) / units, most = params.sequences.most_ranges;
+  const KeyRange range = params.sequences.range(at / most, at % most);
+  if (range.keys <= 0) return;
   const Heads heads(static_cast<int>(blockIdx.x % units), p);
   const Lane lane(p.head_dim);
   const T* q = head_row<const T>(p.q, range.query, heads.head, p);
@@ -200,14 +218,15 @@ __global__ void __launch_bounds__(kThreads) range_kernel(Params params, int unit
   }
 }
 
-// The whole of a document from its ranges' partials, for a head: the block of its first range.
+// The whole of a sequence from its ranges' partials, for a head.
 template <class T>
 __global__ void combine_kernel(Params params) {
   const AttentionParams& p = params.attention;
-  const int64_t at = blockIdx.x / p.num_heads;
-  const int head = static_cast<int>(blockIdx.x % p.num_heads), dim = p.head_dim;
-  const KeyRange range = params.ranges[at];
-  if (range.index > 0 || range.ranges == 1) return;
+  const int sequence = static_cast<int>(blockIdx.x) / p.num_heads, dim = p.head_dim;
+  const int head = static_cast<int>(blockIdx.x) % p.num_heads;
+  const KeyRange range = params.sequences.range(sequence, 0);
+  if (range.ranges == 1) return;
+  const int64_t at = int64_t{sequence} * params.sequences.most_ranges;
   float best = -INFINITY, total = 0;
   for (int r = 0; r < range.ranges; ++r) best = fmaxf(best, params.partial(at + r, head)[dim]);
   for (int r = 0; r < range.ranges; ++r) {
@@ -225,48 +244,84 @@ __global__ void combine_kernel(Params params) {
   if (p.lse && threadIdx.x == 0) p.lse[range.query * p.num_heads + head] = best + logf(total);
 }
 
-std::vector<KeyRange> key_ranges(const std::vector<AttentionDocument>& documents) {
-  std::vector<KeyRange> ranges;
-  for (const AttentionDocument& d : documents) {
-    const int count = static_cast<int>(divide_up(d.kv_len, kRange));
-    for (int i = 0; i < count; ++i) {
-      const int64_t first = int64_t{i} * kRange;
-      const int keys = static_cast<int>(std::min<int64_t>(kRange, d.kv_len - first));
-      ranges.push_back({d.q_begin, d.kv_begin + first, keys, i, count});
-    }
+struct Call {
+  DType dtype;
+  Device device;
+  int64_t count;  // of sequences
+  int64_t num_kv_heads;
+};
+
+void launch(Params params, const Call& call, cudaStream_t stream) {
+  const AttentionParams& p = params.attention;
+  const int64_t ranges = call.count * params.sequences.most_ranges;
+  Tensor partials;
+  if (params.sequences.most_ranges > 1) {
+    partials = Tensor::empty({ranges, p.num_heads, p.head_dim + 2}, DType::f32, call.device,
+                             MemoryTag::workspace);
+    params.partials = pointer<float>(partials);
   }
-  return ranges;
+  const int64_t units = call.num_kv_heads * divide_up(p.group, int64_t{kHeads});
+  const unsigned blocks = units_of(ranges, units);
+  const unsigned combined = units_of(call.count, p.num_heads);
+  dispatch(call.dtype, [&](auto type) {
+    using T = decltype(type);
+    range_kernel<T><<<blocks, kThreads, 0, stream>>>(params, static_cast<int>(units));
+    if (params.partials) combine_kernel<T><<<combined, 128, 0, stream>>>(params);
+  });
+  check(cudaGetLastError(), "decode_attention");
 }
 
 }  // namespace
 
 bool takes(const AttentionArgs& args) {
   return args.shape.head_dim <= kMaxDim &&
-         std::all_of(args.documents->begin(), args.documents->end(),
-                     [](const AttentionDocument& d) { return d.q_len == 1; });
+         std::all_of(args.documents->begin(), args.documents->end(), [](const auto& d) {
+           return d.q_len == 1 && std::max(d.q_begin, d.kv_begin + d.kv_len) <= INT32_MAX;
+         });
 }
 
 void forward(const AttentionArgs& args, cudaStream_t stream) {
-  const std::vector<KeyRange> ranges = key_ranges(*args.documents);
-  const Tensor on_gpu = upload(ranges, args.device, stream);
-  Params params{attention_params(args), static_cast<const KeyRange*>(on_gpu.raw()), nullptr};
-  const int64_t count = static_cast<int64_t>(ranges.size());
-  Tensor partials;
-  if (ranges.size() > args.documents->size()) {
-    partials = Tensor::empty({count, args.shape.num_heads, args.shape.head_dim + 2}, DType::f32,
-                             args.device, MemoryTag::workspace);
-    params.partials = pointer<float>(partials);
+  const size_t count = args.documents->size();
+  std::vector<int32_t> rows;  // first, last, queries
+  int64_t longest = 0;
+  for (const AttentionDocument& d : *args.documents) {
+    rows.push_back(static_cast<int32_t>(d.kv_begin));
+    longest = std::max(longest, d.kv_len);
   }
-  const int64_t units =
-      args.shape.num_kv_heads * divide_up(params.attention.group, int64_t{kHeads});
-  const unsigned blocks = units_of(count, units);
-  const unsigned combined = units_of(count, args.shape.num_heads);
-  dispatch(args.dtype, [&](auto type) {
-    using T = decltype(type);
-    range_kernel<T><<<blocks, kThreads, 0, stream>>>(params, static_cast<int>(units));
-    if (params.partials) combine_kernel<T><<<combined, 128, 0, stream>>>(params);
-  });
-  check(cudaGetLastError(), "attention");
+  for (const AttentionDocument& d : *args.documents)
+    rows.push_back(static_cast<int32_t>(d.kv_begin + d.kv_len - 1));
+  for (const AttentionDocument& d : *args.documents)
+    rows.push_back(static_cast<int32_t>(d.q_begin));
+  const Tensor on_gpu = upload(rows, args.device, stream);
+  const int32_t* at = static_cast<const int32_t*>(on_gpu.raw());
+  const Sequences sequences{at, at + count, at + 2 * count,
+                            static_cast<int>(divide_up(longest, kRange))};
+  launch({attention_params(args), sequences, nullptr},
+         {args.dtype, args.device, static_cast<int64_t>(count), args.shape.num_kv_heads}, stream);
 }
 
-}  // namespace weft::ops::cuda::decode
+}  // namespace decode
+
+void decode_attention(const DecodeAttentionArgs& args) {
+  if (args.shape.head_dim > decode::kMaxDim)
+    fail(ErrorKind::unavailable,
+         "[decode_attention] heads of {}: on a GPU at most {}; the CPU takes any (--device cpu)",
+         args.shape.head_dim, decode::kMaxDim);
+  const cudaStream_t stream = stream_on(args.device);
+  const AttentionParams params = attention_params({.q = args.q,
+                                                   .k = args.k,
+                                                   .v = args.v,
+                                                   .o = args.o,
+                                                   .lse = {},
+                                                   .shape = args.shape,
+                                                   .documents = nullptr,
+                                                   .dtype = args.dtype,
+                                                   .device = args.device});
+  const decode::Sequences sequences{pointer<const int32_t>(args.first_B),
+                                    pointer<const int32_t>(args.last_B), nullptr,
+                                    static_cast<int>(divide_up(args.longest, decode::kRange))};
+  decode::launch({params, sequences, nullptr},
+                 {args.dtype, args.device, args.last_B.dim(0), args.shape.num_kv_heads}, stream);
+}
+
+}  // namespace weft::ops::cuda

@@ -10,6 +10,7 @@
 
 #include "core/ops/elementwise.h"
 #include "core/tensor/device_memory.h"
+#include "kernels/cuda/matvec.h"
 #include "kernels/cuda/product.cuh"
 
 namespace weft::ops::cuda {
@@ -183,6 +184,7 @@ cublasStatus_t multiply(Product& product, cublasLtMatmulDesc_t operation,
 }
 
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
+  if (matvec::takes(a, b, c)) return matvec::multiply(a, b, c, options);
   use(c.device.index);
   const auto stream = static_cast<cudaStream_t>(device_memory::stream(c.device.index));
   if (a.cols == 0) return clear(c, stream);

@@ -9,6 +9,7 @@
 
 #include "core/base/error.h"
 #include "core/base/rng.h"
+#include "core/ops/elementwise.h"
 #include "core/ops/update_control.h"
 #include "optim/adamw.h"
 #include "optim/norm.h"
@@ -162,9 +163,10 @@ void fill_gradient(const nn::Parameter& p, int rank, int step) {
 }
 
 // Some steps of k ranks' worth of gradients by `group`; returns all values, and the norms.
-std::pair<std::string, std::vector<double>> train(Communicator& group, int k, DType dtype) {
+std::pair<std::string, std::vector<double>> train(Communicator& group, int k, DType dtype,
+                                                  const UnitsOptions& options = {}) {
   Units units(make_units(dtype), borrow(group));
-  units.materialize();
+  units.materialize(options);
   units.init_random(3);
   optim::Adamw adamw(units.shards(), {.weight_decay = 0.1, .max_grad_norm = 1});
   std::vector<double> norms;
@@ -211,6 +213,58 @@ TEST_P(ZeroOne, OverKRanksIsOneRankToTheBit) {
 
 INSTANTIATE_TEST_SUITE_P(DTypes, ZeroOne, ::testing::Values(DType::f32, DType::bf16),
                          [](const auto& info) { return std::string(name_of(info.param)); });
+
+// Sums of small integers are exact in bf16 too: what travels in which dtype changes no bit.
+TEST(Units, GradientsMayTravelInAnotherDtype) {
+  for (const bool f32_gradients : {true, false})
+    for (const DType travels : {DType::f32, DType::bf16})
+      for (const int k : {2, 4}) {
+        const auto self = make_self();
+        const auto alone = train(*self, k, DType::bf16, {.f32_gradients = f32_gradients});
+        run_ranks(k, [&](Communicator& group) {
+          const auto together = train(group, k, DType::bf16,
+                                      {.f32_gradients = f32_gradients, .reduce_dtype = travels});
+          EXPECT_EQ(together.second, alone.second);
+          EXPECT_TRUE(together.first == alone.first) << k << " ranks in " << name_of(travels);
+        });
+      }
+}
+
+// One parameter a unit, one value everywhere; what rank 0 then has of it.
+float sum_of(float mine, float others, int ranks, const UnitsOptions& options) {
+  float sum = 0;
+  run_ranks(ranks, [&](Communicator& group) {
+    std::vector<nn::Unit> blocks;
+    for (int i = 0; i < 5; ++i)
+      blocks.push_back({std::to_string(i), {parameter(std::to_string(i), {8, 8}, DType::bf16)}});
+    Units units(blocks, borrow(group));
+    units.materialize(options);
+    for (const nn::ParameterPtr& p : parameters_of(units))
+      ops::fill(p->grad, group.rank() == 0 ? mine : others);
+    const size_t before = memory_use(MemoryTag::communication).current;
+    for (int u = units.size() - 1; u >= 0; --u) units.reduce(u);
+    units.finish_reduce();
+    if (group.rank() != 0) return;
+    EXPECT_LE(memory_use(MemoryTag::communication).current, before + 2 * 4096 * ranks);
+    const Tensor shard = units.shards().front().grad;
+    Tensor first = Tensor::empty({1}, DType::f32);
+    ops::cast(shard.flat(0, {1}), first);
+    sum = *first.data<float>();
+  });
+  return sum;
+}
+
+// bf16 has 8 bits: 256 + 1 + 1 + 1 is 256 + 4 where the sum is made in f32 and rounded once.
+TEST(Units, SumsAreMadeInTheDtypeThatIsAskedFor) {
+  const float fine = 1.0f / 512;
+  const UnitsOptions in_f32{.f32_gradients = true}, by_bf16{.reduce_dtype = DType::bf16};
+  EXPECT_EQ(sum_of(1, fine, 4, in_f32), 1 + 3 * fine);
+  EXPECT_EQ(sum_of(1, fine, 4, by_bf16), static_cast<float>(bf16(1 + 3 * fine)));
+  EXPECT_EQ(sum_of(1 + fine, 0, 2, in_f32), 1 + fine);
+  EXPECT_EQ(sum_of(1 + fine, 0, 2, by_bf16), 1);  // rounded before it travels
+  const UnitsOptions up{.f32_gradients = false, .reduce_dtype = DType::f32};
+  EXPECT_EQ(sum_of(256, 1, 4, up), 260);
+}
 
 TEST(Units, AUnitIsReducedOncePerStep) {
   Units units(make_units(DType::f32), make_self());

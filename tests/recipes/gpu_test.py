@@ -82,11 +82,15 @@ def evaluation_and_answers_are_those_of_the_cpu():
     assert abs(figures[0]["loss"] - figures[1]["loss"]) <= 1e-5 * figures[0]["loss"], figures
 
 
-def two_ranks_on_gpus_are_refused_so_far():
-    assert "only one rank can train on a GPU" in train("two", ranks=2, expect=69).stderr
+def two_ranks_on_one_gpu_are_an_error_that_names_them():
+    tiny.ENV["CUDA_VISIBLE_DEVICES"] = "0"
+    for device in ("cuda", "auto"):
+        said = t.train("two", "train.device=" + device, ranks=2, expect=69).stderr
+        assert said.count("ranks 0 and 1 would share the GPU") == 1, said
+    del tiny.ENV["CUDA_VISIBLE_DEVICES"]
 
 
 tiny.run([fp32_losses_are_those_of_the_cpu, the_same_run_twice_has_the_same_bits, bf16_follows_fp32,
           what_is_recomputed_changes_no_bit, a_stopped_run_goes_on_bit_for_bit, a_run_moves_from_the_gpu_to_the_cpu,
           adapters_train_as_on_the_cpu, evaluation_and_answers_are_those_of_the_cpu,
-          two_ranks_on_gpus_are_refused_so_far])
+          two_ranks_on_one_gpu_are_an_error_that_names_them])

@@ -58,7 +58,7 @@ class Tiny:
         (self.dir / "run.yaml").write_text(json.dumps(dict(
             recipe="pretrain", model=dict(config="model/config.json", tokenizer="model"),
             data=dict(train="data.jsonl", seq_len=96),
-            train=dict(dtype="fp32", micro_batch=1, global_batch=4, max_steps=20, lr=3e-3, warmup=3, threads=1),
+            train=dict(device="cpu", dtype="fp32", micro_batch=1, global_batch=4, max_steps=20, lr=3e-3, warmup=3, threads=1),
             checkpoint=dict(every_steps=0), log=dict(progress="none"))))
 
     def command(self, *arguments, ranks=1):

@@ -1,5 +1,6 @@
 // The claims of the communicator that need processes: run by mpirun, "mpi_ranks CLAIM RANKS". Exit
 // code 0 and a line "ok CLAIM RANKS" from rank 0 when it holds.
+#include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -11,6 +12,11 @@
 #include <thread>
 
 #include "core/base/log.h"
+#include "core/ops/elementwise.h"
+#include "core/tensor/device_memory.h"
+#include "parallel/nccl_communicator.h"
+#include "parallel/peers.h"
+#include "parallel/watchdog.h"
 #include "parallel/world.h"
 #include "tests/parallel/collectives.h"
 
@@ -95,9 +101,134 @@ void disagreement(Communicator& world) {
   world.all_reduce(x, parallel::Reduce::sum).wait();
 }
 
+// Rank 1 dies where its launcher does not mind; a call of rank 0 waits for it.
+void gone(Communicator& world) {
+  struct Endless : parallel::Watchdog::Call {
+    bool running() override { return true; }
+    bool finished() override { return false; }
+  };
+  const parallel::Peers peers(world);
+  world.barrier();
+  if (world.rank() == 1) raise(SIGKILL);
+  parallel::Watchdog watchdog({.who = "[test] rank 0",
+                               .limit_seconds = 60,
+                               .patience_seconds = 1,
+                               .log = world.shared_log(),
+                               .gone = [&] { return peers.gone(); },
+                               .end_run = [&](const std::string& text) { world.abort(69, text); }});
+  watchdog.watch(std::make_shared<Endless>(), world.shared_log()->add({.op = "endless"}), "a call");
+  sleep(60);
+}
+
+// Rank r on GPU r; null where there are not enough.
+std::shared_ptr<Communicator> nccl_world(Communicator& world, double timeout_seconds) {
+  const int gpus = device_memory::count();
+  if (gpus < world.size()) {
+    if (world.rank() == 0)
+      std::printf("skipped: needs %d GPUs, %d here%s%s\n", world.size(), gpus, gpus ? "" : ": ",
+                  gpus ? "" : device_memory::why_none());
+    return nullptr;
+  }
+  const std::shared_ptr<Communicator> borrowed(&world, [](Communicator*) {});
+  return parallel::make_nccl(borrowed, {DeviceKind::cuda, world.rank()},
+                             {.timeout_seconds = timeout_seconds});
+}
+
+void nccl(Communicator& world) {
+  const auto group = nccl_world(world, 50);
+  const Device gpu{DeviceKind::cuda, world.rank()};
+  if (!group) return;
+  test::check_collectives(*group, gpu);
+  test::check_split(*group, gpu);
+  test::check_overlap(*group, gpu);
+}
+
+// What is dropped while it is under way is not overwritten by what takes its memory next.
+void nccl_memory(Communicator& world) {
+  const auto group = nccl_world(world, 50);
+  if (!group) return;
+  const Device gpu{DeviceKind::cuda, world.rank()};
+  const int64_t n = int64_t{64} << 20;
+  const Tensor sum = Tensor::empty({n / world.size()}, DType::f32, gpu);
+  for (int round = 0; round < 20; ++round) {
+    {
+      const Tensor input = Tensor::empty({n}, DType::f32, gpu);
+      ops::fill(input, 1);
+      group->reduce_scatter(input, sum, "dropped");
+    }
+    const Tensor other = Tensor::zeros({n}, DType::f32, gpu);  // the same block
+    const Tensor here = sum.to({});
+    for (int64_t i = 0; i < here.numel(); i += 997)
+      if (here.data<float>()[i] != static_cast<float>(world.size()))
+        fail(ErrorKind::internal, "round {}: element {} is {}", round, i, here.data<float>()[i]);
+  }
+}
+
+// Bytes a second of what a step does: a reduce-scatter and an all-gather of 1 GiB.
+void nccl_speed(Communicator& world) {
+  const auto group = nccl_world(world, 50);
+  if (!group) return;
+  const Device gpu{DeviceKind::cuda, world.rank()};
+  const int64_t n = int64_t{512} << 20;
+  const Tensor x = Tensor::zeros({n}, DType::bf16, gpu);
+  const Tensor part = x.flat(world.rank() * (n / world.size()), {n / world.size()});
+  for (int round = 0; round < 5; ++round) {
+    device_memory::synchronize(gpu.index);
+    world.barrier();
+    const Clock::time_point begin = Clock::now();
+    group->reduce_scatter(x, part).wait();
+    group->all_gather(part, x).wait();
+    device_memory::synchronize(gpu.index);
+    const double seconds = seconds_since(begin);
+    const double moved = 2.0 * x.bytes() * (world.size() - 1) / world.size();
+    if (world.rank() == 0)
+      std::printf("1 GiB summed and gathered in %.2f ms: %.0f GB/s a GPU each way\n", 1e3 * seconds,
+                  1e-9 * moved / seconds);
+  }
+}
+
+// Rank 1 does something to itself where rank 0 waits for it.
+void nccl_without_rank_1(Communicator& world, const std::function<void()>& what) {
+  const auto group = nccl_world(world, 8);
+  if (!group) fail(ErrorKind::unavailable, "skipped: too few GPUs");
+  const Device gpu{DeviceKind::cuda, world.rank()};
+  const Tensor x = Tensor::zeros({1 << 20}, DType::f32, gpu);
+  const Tensor part = x.flat(world.rank() * (x.numel() / world.size()), {x.numel() / world.size()});
+  group->reduce_scatter(x, part, "warm").wait();
+  device_memory::synchronize(gpu.index);
+  if (world.rank() == 1) what();
+  group->reduce_scatter(x, part, "model.layers.3").wait();
+  device_memory::synchronize(gpu.index);
+}
+void nccl_hang(Communicator& world) {
+  nccl_without_rank_1(world, [] { sleep(600); });
+}
+void nccl_stop(Communicator& world) {
+  nccl_without_rank_1(world, [] { raise(SIGSTOP); });
+}
+void nccl_kill(Communicator& world) {
+  nccl_without_rank_1(world, [] { raise(SIGKILL); });
+}
+void nccl_error(Communicator& world) {
+  nccl_without_rank_1(world, [] { fail(ErrorKind::io, "writing a checkpoint: disk full"); });
+}
+
 const std::map<std::string, std::function<void(Communicator&)>> kClaims = {
-    {"collectives", collectives}, {"progress", progress},         {"idle", idle},
-    {"failure", failure},         {"disagreement", disagreement}, {"all_fail", all_fail}};
+    {"collectives", collectives},
+    {"progress", progress},
+    {"idle", idle},
+    {"failure", failure},
+    {"disagreement", disagreement},
+    {"all_fail", all_fail},
+    {"gone", gone},
+    {"nccl_gone", nccl_kill},
+    {"nccl", nccl},
+    {"nccl_memory", nccl_memory},
+    {"nccl_speed", nccl_speed},
+    {"nccl_hang", nccl_hang},
+    {"nccl_stop", nccl_stop},
+    {"nccl_kill", nccl_kill},
+    {"nccl_error", nccl_error}};
 
 int run(const std::string& claim, int ranks) {
   const auto world = parallel::make_world(/*under_mpi=*/true);
@@ -119,5 +250,6 @@ int run(const std::string& claim, int ranks) {
 
 int main(int argc, char** argv) {
   if (argc != 3) return 64;
+  setenv("NCCL_NVLS_ENABLE", "0", /*overwrite=*/0);  // as launch/ does
   return weft::run(argv[1], std::atoi(argv[2]));
 }

@@ -1,0 +1,70 @@
+#include "recipes/memory_advice.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace weft::recipes {
+namespace {
+
+// What a block keeps of one token, in elements (core/nn/block.cc, attention.cc, mlp.cc).
+double kept_elements(const models::DecoderConfig& m, models::Recompute mode) {
+  const double width = static_cast<double>(m.hidden_size);
+  const double q = static_cast<double>(m.num_attention_heads * m.head_dim);
+  const double qkv = q + static_cast<double>(2 * m.num_key_value_heads * m.head_dim);
+  const double ffn = static_cast<double>(m.intermediate_size);
+  if (mode == models::Recompute::full) return width;
+  const double needed = 2 * width + qkv + q + 2 * ffn;  // residuals, qkv, attention, gate and up
+  return mode == models::Recompute::selective ? needed : needed + 2 * width + ffn;
+}
+
+}  // namespace
+
+double kept_bytes_a_token(const models::DecoderConfig& model, const models::RecomputePlan& plan,
+                          DType dtype) {
+  double elements = 0;
+  for (int64_t layer = 0; layer < model.num_hidden_layers; ++layer)
+    elements += kept_elements(model, plan.of(static_cast<size_t>(layer)));
+  return elements * static_cast<double>(size_of(dtype));
+}
+
+std::vector<Saving> memory_savings(const RunConfig& config, const MemoryFacts& facts) {
+  const TrainConfig& train = config.train;
+  const double tokens = static_cast<double>(train.micro_batch * config.data.seq_len);
+  const double kept = kept_bytes_a_token(facts.model, recompute_plan(train), facts.dtype) * tokens;
+  const double trainable = static_cast<double>(facts.trainable);
+  const bool master = facts.dtype != DType::f32 && train.master_weights == MasterWeights::fp32;
+  const bool small_states = train.optimizer_dtype == Precision::bf16;
+  const double states = trainable * ((small_states ? 4 : 8) + (master ? 4 : 0)) / facts.ranks;
+
+  std::vector<Saving> savings;
+  if (train.micro_batch > 1)
+    savings.push_back({fmt::format("train.micro_batch={}", train.micro_batch / 2), kept / 2});
+  for (models::Recompute mode : {models::Recompute::selective, models::Recompute::full}) {
+    const double then = kept_bytes_a_token(facts.model, mode, facts.dtype) * tokens;
+    if (then < kept)
+      savings.push_back(
+          {fmt::format("train.recompute={}", enum_name(mode, kRecomputeNames)), kept - then});
+  }
+  if (config.recipe != Recipe::lora)
+    savings.push_back(
+        {"recipe=lora", states + trainable * static_cast<double>(facts.gradient_bytes)});
+  if (!small_states) savings.push_back({"train.optimizer_dtype=bf16", trainable * 4 / facts.ranks});
+  if (master && facts.dtype == DType::bf16)
+    savings.push_back({"train.master_weights=none", trainable * 4 / facts.ranks});
+  savings.push_back(
+      {fmt::format("{} ranks instead of {}", 2 * facts.ranks, facts.ranks), states / 2});
+  std::stable_sort(savings.begin(), savings.end(),
+                   [](const Saving& a, const Saving& b) { return a.bytes > b.bytes; });
+  return savings;
+}
+
+std::string memory_advice(const RunConfig& config, const MemoryFacts& facts) {
+  std::string advice;
+  for (const Saving& saving : memory_savings(config, facts))
+    advice += fmt::format("  {} saves about {:.2f} GiB\n", saving.change,
+                          saving.bytes / (1024.0 * 1024 * 1024));
+  return advice;
+}
+
+}  // namespace weft::recipes

@@ -1,0 +1,35 @@
+// What a run that is out of memory can change, and what each change saves.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/models/decoder_config.h"
+#include "core/tensor/dtype.h"
+#include "recipes/run_config.h"
+
+namespace weft::recipes {
+
+struct MemoryFacts {
+  models::DecoderConfig model;
+  DType dtype = DType::f32;          // of weights and activations
+  int64_t trainable = 0, total = 0;  // parameters
+  int64_t gradient_bytes = 0;        // an element's
+  int ranks = 1;                     // that the optimizer's states are spread over
+};
+
+struct Saving {
+  std::string change;  // "train.micro_batch=2"
+  double bytes = 0;
+};
+
+// Bytes that the tape keeps of one token over all blocks.
+double kept_bytes_a_token(const models::DecoderConfig& model, const models::RecomputePlan& plan,
+                          DType dtype);
+
+// The changes that this run can still make, largest saving first.
+std::vector<Saving> memory_savings(const RunConfig& config, const MemoryFacts& facts);
+// A line each: "  train.recompute=full saves about 12.3 GiB".
+std::string memory_advice(const RunConfig& config, const MemoryFacts& facts);
+
+}  // namespace weft::recipes

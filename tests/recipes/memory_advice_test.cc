@@ -1,0 +1,76 @@
+#include "recipes/memory_advice.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace weft::recipes {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+// A block keeps 2 * 8 + 16 + 8 + 2 * 32 = 104 elements of a token, with norms and SwiGLU 152.
+MemoryFacts tiny() {
+  MemoryFacts facts;
+  facts.model.num_hidden_layers = 2;
+  facts.model.hidden_size = 8;
+  facts.model.num_attention_heads = 2;
+  facts.model.num_key_value_heads = 1;
+  facts.model.head_dim = 4;
+  facts.model.intermediate_size = 32;
+  facts.dtype = DType::bf16;
+  facts.trainable = facts.total = 1000;
+  facts.gradient_bytes = 4;
+  return facts;
+}
+
+RunConfig run(Recipe recipe, models::Recompute recompute) {
+  RunConfig config;
+  config.recipe = recipe;
+  config.data.seq_len = 10;
+  config.train.micro_batch = 4;
+  config.train.recompute = recompute;
+  return config;
+}
+
+double saved_by(const std::vector<Saving>& savings, const std::string& change) {
+  for (const Saving& saving : savings)
+    if (saving.change == change) return saving.bytes;
+  return -1;
+}
+
+TEST(MemoryAdvice, CountsWhatTheTapeKeeps) {
+  const MemoryFacts facts = tiny();
+  const auto kept = [&](const models::RecomputePlan& plan) {
+    return kept_bytes_a_token(facts.model, plan, DType::bf16);
+  };
+  EXPECT_EQ(kept(models::Recompute::none), 2 * 152 * 2);
+  EXPECT_EQ(kept(models::Recompute::selective), 2 * 104 * 2);
+  EXPECT_EQ(kept(models::Recompute::full), 2 * 8 * 2);
+  EXPECT_EQ(kept({models::Recompute::full, 1}), (8 + 152) * 2);
+}
+
+TEST(MemoryAdvice, SaysWhatEachChangeSaves) {
+  const auto savings = memory_savings(run(Recipe::sft, models::Recompute::none), tiny());
+  EXPECT_EQ(saved_by(savings, "train.micro_batch=2"), 2 * 152 * 2 * 40 / 2);
+  EXPECT_EQ(saved_by(savings, "train.recompute=selective"), 2 * 48 * 2 * 40);
+  EXPECT_EQ(saved_by(savings, "train.recompute=full"), 2 * 144 * 2 * 40);
+  EXPECT_EQ(saved_by(savings, "recipe=lora"), 1000 * (12 + 4));
+  EXPECT_EQ(saved_by(savings, "train.master_weights=none"), 4000);
+  EXPECT_EQ(saved_by(savings, "2 ranks instead of 1"), 6000);
+  for (size_t i = 1; i < savings.size(); ++i) EXPECT_GE(savings[i - 1].bytes, savings[i].bytes);
+}
+
+TEST(MemoryAdvice, NamesNothingThatTheRunDoesAlready) {
+  RunConfig config = run(Recipe::lora, models::Recompute::full);
+  config.train.micro_batch = 1;
+  config.train.optimizer_dtype = Precision::bf16;
+  config.train.master_weights = MasterWeights::none;
+  const std::string advice = memory_advice(config, tiny());
+  EXPECT_THAT(advice, HasSubstr("2 ranks instead of 1 saves about 0.00 GiB"));
+  for (const char* done : {"micro_batch", "recompute", "recipe=lora", "optimizer_dtype", "master"})
+    EXPECT_THAT(advice, Not(HasSubstr(done)));
+}
+
+}  // namespace
+}  // namespace weft::recipes
