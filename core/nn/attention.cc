@@ -111,7 +111,8 @@ Tensor Attention::forward(const Tensor& x, const Step& step, Tape& tape,
                           const Tensor& residual) const {
   Tensor qkv = qkv_.forward(x, step, tape);
   if (q_norm_) qkv = norm_heads(qkv, tape);
-  if (step.mode == Mode::generate) return o_.forward(attend_cached(qkv, step), step, tape, residual);
+  if (step.mode == Mode::generate)
+    return o_.forward(attend_cached(qkv, step), step, tape, residual);
   ops::rope(
       {.x = qkv, .table = step.rope_table, .num_heads = config_.num_heads + config_.num_kv_heads});
   Tensor o = Tensor::empty({x.dim(0), q_width()}, x.dtype(), x.device());
