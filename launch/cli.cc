@@ -312,9 +312,16 @@ class CommandLine {
     if (train_.config.train.threads > 0)
       set_num_threads(static_cast<int>(train_.config.train.threads));
     catch_stop_signals(process_.under_mpi);
+    train_.cache_folder = process_.cache_folder;
     join_world();
     train_.local_rank = process_.local_rank;
     verbs_.train(train_, world_);
+  }
+
+  void eval() {
+    join_world();
+    eval_.local_rank = process_.local_rank;
+    verbs_.eval(eval_, world_);
   }
 
   void bench() {
@@ -324,13 +331,8 @@ class CommandLine {
       set_num_threads(static_cast<int>(bench_.config.train.threads));
     join_world();
     bench_.local_rank = process_.local_rank;
+    bench_.cache_folder = process_.cache_folder;
     verbs_.bench(bench_, world_);
-  }
-
-  void eval() {
-    join_world();
-    eval_.local_rank = process_.local_rank;
-    verbs_.eval(eval_, world_);
   }
 
   void data() {

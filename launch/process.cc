@@ -65,6 +65,14 @@ bool bind_to(const std::vector<int>& ids) {
   return done;
 }
 
+// The XDG Base Directory Specification: a relative path is as none.
+std::string cache_folder(const Environment& environment) {
+  const std::string cache = environment("XDG_CACHE_HOME").value_or("");
+  if (cache.starts_with('/')) return cache + "/weft";
+  const std::string home = environment("HOME").value_or("");
+  return home.starts_with('/') ? home + "/.cache/weft" : "";
+}
+
 }  // namespace
 
 std::optional<std::string> read_environment(const char* name) {
@@ -80,6 +88,7 @@ void set_library_defaults() {
 
 Process find_process(const Environment& environment) {
   Process process;
+  process.cache_folder = cache_folder(environment);
   process.under_mpi = environment("OMPI_COMM_WORLD_SIZE") || environment("PMIX_RANK");
   if (!process.under_mpi) return process;
   process.rank = first_number(environment, {"OMPI_COMM_WORLD_RANK", "PMIX_RANK"}).value_or(0);

@@ -15,6 +15,7 @@ struct Process {
   int world_size = 1;
   int local_rank = 0;  // among the ranks of this host
   int local_size = 1;
+  std::string cache_folder;  // $XDG_CACHE_HOME/weft, else ~/.cache/weft; empty: neither is known
 };
 
 using Environment = std::function<std::optional<std::string>(const char* name)>;

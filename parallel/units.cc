@@ -125,13 +125,6 @@ void Units::start_ready() {
   }
 }
 
-// Threads do not say when they are done: asked now and then, while a trace is made.
-void Units::end_spans() {
-  if (!telemetry::tracing()) return;
-  for (Memory& memory : memory_)
-    if (memory.reducing.done()) memory.span.end();
-}
-
 void Units::start_reduce(size_t b) {
   Memory& memory = memory_[b];
   const FlatBuffer& buffer = table_.buffers()[b];
@@ -158,6 +151,13 @@ void Units::finish_reduce(size_t b) {
   ops::cast(shard_of(buffer, memory.sum), shard_of(buffer, memory.grad));
   memory.sum = {};
   summing_.pop_front();  // they finish in order
+}
+
+// Threads do not say when they are done: asked now and then, while a trace is made.
+void Units::end_spans() {
+  if (!telemetry::tracing()) return;
+  for (Memory& memory : memory_)
+    if (memory.reducing.done()) memory.span.end();
 }
 
 void Units::finish_reduce() {

@@ -85,9 +85,9 @@ class Units {
   Tensor shard_of(const FlatBuffer& buffer, const Tensor& flat) const;
   void begin_step();
   void start_ready();
-  void end_spans();  // of what is done
   void start_reduce(size_t buffer);
   void finish_reduce(size_t buffer);
+  void end_spans();  // of what is done
 
   UnitTable table_;
   int rank_;  // in the mesh

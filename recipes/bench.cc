@@ -66,9 +66,10 @@ void run_bench(const BenchOptions& options, const std::shared_ptr<parallel::Comm
   if (!options.step && !options.floor)
     fail(ErrorKind::usage, "weft bench: --no-step and --no-floor leave nothing to do");
   const StepBench bench = bench_step(config, world,
-                                     {.warmup = options.warmup,
-                                      .steps = options.step ? options.steps : 0,
-                                      .local_rank = options.local_rank});
+                                     {.local_rank = options.local_rank,
+                                      .cache_folder = options.cache_folder,
+                                      .warmup = options.warmup,
+                                      .steps = options.step ? options.steps : 0});
   const StepShape& shape = bench.shape;
   BenchResult result{.name = name_of_case(config, shape, world->size()),
                      .device = shape.device.is_cpu() ? fmt::format("CPU, {} threads", num_threads())

@@ -13,11 +13,12 @@ namespace weft::recipes {
 
 struct BenchOptions {
   RunConfig config;
-  int local_rank = 0;  // of this rank among those of its host
-  int64_t warmup = 3;  // steps
-  int64_t steps = 20;  // timed
-  bool floor = true;   // measure the pieces of a step, each alone
-  bool step = true;    // run the step
+  int local_rank = 0;        // of this rank among those of its host
+  std::string cache_folder;  // TrainOptions'
+  int64_t warmup = 3;        // steps
+  int64_t steps = 20;        // timed
+  bool floor = true;         // measure the pieces of a step, each alone
+  bool step = true;          // run the step
   bool json = false;
 };
 

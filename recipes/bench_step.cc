@@ -13,10 +13,12 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/rng.h"
+#include "core/ops/matmul.h"
 #include "core/telemetry/trace.h"
 #include "core/tensor/device_memory.h"
 #include "parallel/world.h"
 #include "recipes/choose_device.h"
+#include "recipes/product_algorithms.h"
 #include "recipes/train.h"
 #include "recipes/trainer.h"
 
@@ -108,7 +110,7 @@ StepShape shape_of(const RunConfig& config, const Model& model, const ModelOptio
                   .rows = config.train.micro_batch,
                   .seq_len = config.data.seq_len,
                   .frozen_base = config.recipe == Recipe::lora,
-                  .recompute = recompute_plan(config.train),
+                  .recompute = config.train.recompute_plan(),
                   .dtype = options.dtype,
                   .gradient_dtype = options.units.f32_gradients ? DType::f32 : options.dtype,
                   .device = model.device};
@@ -169,20 +171,24 @@ StepTiming time_steps(Trainer& trainer, Device device, const StepBenchOptions& o
 
 StepBench bench_step(const RunConfig& run, const std::shared_ptr<parallel::Communicator>& world,
                      const StepBenchOptions& options) {
-  const RunConfig config = for_steps(run, options);
+  const ScratchFolder scratch;
+  RunConfig config = for_steps(run, options);
+  config.output_dir = scratch.path;
   const parallel::Mesh mesh(world, {.pipeline = static_cast<int>(config.parallel.pipeline),
                                     .data = static_cast<int>(config.parallel.data),
                                     .context = static_cast<int>(config.parallel.context),
                                     .tensor = static_cast<int>(config.parallel.tensor)});
   const Device device = choose_device(config.train.device, options.local_rank, *world);
+  limit_memory(config.train.memory_limit.count, device);
   ModelOptions model_parts = model_options(config, mesh, device);
   model_parts.needs_tokenizer = false;
   Model model = load_model(model_parts);
   check_length(config, model);
+  ops::allow_tf32(config.train.tf32);
+  choose_product_algorithms(model, config, options.cache_folder, *world);
   const int ranks = mesh.data().size();
-  StepBench bench{shape_of(config, model, model_parts, ranks), {}, {}};
+  StepBench bench{shape_of(config, model, model_parts, ranks), {}};
   const auto parallel_self = parallel::make_self();
-  const ScratchFolder scratch;
   checkpoint::RunFolder folder(*parallel_self, checkpoint::local_file_system(), scratch.path);
   telemetry::Telemetry telemetry(config.log, "", /*writes=*/false);
   const telemetry::Tracer tracer({.path = config.log.trace,

@@ -28,9 +28,10 @@ struct StepBench {
 };
 
 struct StepBenchOptions {
+  int local_rank = 0;        // of this rank among those of its host
+  std::string cache_folder;  // TrainOptions'
   int64_t warmup = 3;
   int64_t steps = 20;  // 0: only the shape and the links
-  int local_rank = 0;
 };
 
 // Collective. Loads or makes the model, runs the steps, and gives all memory back.

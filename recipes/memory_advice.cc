@@ -31,7 +31,7 @@ double kept_bytes_a_token(const models::DecoderConfig& model, const models::Reco
 std::vector<Saving> memory_savings(const RunConfig& config, const MemoryFacts& facts) {
   const TrainConfig& train = config.train;
   const double tokens = static_cast<double>(train.micro_batch * config.data.seq_len);
-  const double kept = kept_bytes_a_token(facts.model, recompute_plan(train), facts.dtype) * tokens;
+  const double kept = kept_bytes_a_token(facts.model, train.recompute_plan(), facts.dtype) * tokens;
   const double trainable = static_cast<double>(facts.trainable);
   const bool master = facts.dtype != DType::f32 && train.master_weights == MasterWeights::fp32;
   const bool small_states = train.optimizer_dtype == Precision::bf16;
@@ -65,6 +65,24 @@ std::string memory_advice(const RunConfig& config, const MemoryFacts& facts) {
     advice += fmt::format("  {} saves about {:.2f} GiB\n", saving.change,
                           saving.bytes / (1024.0 * 1024 * 1024));
   return advice;
+}
+
+void with_memory_advice(const RunConfig& config, const Model& model,
+                        const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const OutOfMemory& error) {
+    MemoryFacts facts{.model = model.config,
+                      .trainable = model.trainable_parameters(),
+                      .total = model.total_parameters(),
+                      .ranks = model.units->communicator()->size()};
+    for (const nn::ParameterPtr& p : model.decoder->parameters()) {
+      if (!p->trainable) continue;
+      facts.dtype = p->dtype;
+      facts.gradient_bytes = static_cast<int64_t>(size_of(p->grad.dtype()));
+    }
+    throw OutOfMemory(std::string(error.what()) + memory_advice(config, facts));
+  }
 }
 
 }  // namespace weft::recipes

@@ -1,11 +1,13 @@
 // What a run that is out of memory can change, and what each change saves.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "core/models/decoder_config.h"
 #include "core/tensor/dtype.h"
+#include "recipes/model.h"
 #include "recipes/run_config.h"
 
 namespace weft::recipes {
@@ -31,5 +33,8 @@ double kept_bytes_a_token(const models::DecoderConfig& model, const models::Reco
 std::vector<Saving> memory_savings(const RunConfig& config, const MemoryFacts& facts);
 // A line each: "  train.recompute=full saves about 12.3 GiB".
 std::string memory_advice(const RunConfig& config, const MemoryFacts& facts);
+// Runs work(); OutOfMemory is thrown on with the advice for this run.
+void with_memory_advice(const RunConfig& config, const Model& model,
+                        const std::function<void()>& work);
 
 }  // namespace weft::recipes

@@ -11,7 +11,7 @@ constexpr double kLaunchesABlock = 45, kSecondsALaunch = 6e-6, kFlopsASecond = 5
 
 MicroBatchRunner::MicroBatchRunner(const Model& model, const TrainConfig& train, int64_t sequence)
     : model_(model),
-      recompute_(recompute_plan(train)),
+      recompute_(train.recompute_plan()),
       graphs_(train.graphs),
       sequence_(sequence) {}
 

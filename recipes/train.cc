@@ -6,12 +6,15 @@
 
 #include "core/base/log.h"
 #include "core/data/open_dataset.h"
+#include "core/ops/matmul.h"
 #include "core/telemetry/peak_flops.h"
 #include "core/telemetry/trace.h"
 #include "parallel/mesh.h"
 #include "parallel/nccl_communicator.h"
 #include "recipes/choose_device.h"
 #include "recipes/export.h"
+#include "recipes/memory_advice.h"
+#include "recipes/product_algorithms.h"
 #include "recipes/trainer.h"
 
 namespace weft::recipes {
@@ -93,8 +96,11 @@ void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Comm
                                     .tensor = static_cast<int>(config.parallel.tensor)});
   checkpoint::RunFolder folder(*world, checkpoint::local_file_system(), config.output_dir);
   const Device device = choose_device(config.train.device, options.local_rank, *world);
+  limit_memory(config.train.memory_limit.count, device);
+  ops::allow_tf32(config.train.tf32);
   Model model = load_model(model_options(config, mesh, device));
   check_sequence(config, model);
+  choose_product_algorithms(model, config, options.cache_folder, *world);
   const data::Datasets datasets = data::open_datasets(config.data, *model.description.tokenizer,
                                                       model.description.tokenizer_config,
                                                       {.vocab_size = model.config.vocab_size});
@@ -119,7 +125,7 @@ void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Comm
                    .telemetry = telemetry,
                    .base_model = base_identity(config, model)});
   folder.require_free_space(2 * trainer.checkpoint_bytes());
-  trainer.run();
+  with_memory_advice(config, model, [&] { trainer.run(); });
   telemetry.finish();
   if (world->rank() == 0 && !config.export_.formats.empty())
     run_export({.source = config.output_dir,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "core/telemetry/telemetry.h"
 #include "parallel/mesh.h"
@@ -12,8 +13,9 @@ namespace weft::recipes {
 
 struct TrainOptions {
   RunConfig config;
-  int local_rank = 0;  // of this rank among those of its host
-  bool json = false;   // print a summary as one JSON object at the end
+  int local_rank = 0;        // of this rank among those of its host
+  bool json = false;         // print a summary as one JSON object at the end
+  std::string cache_folder;  // of this user, for files that save time; empty: none
 };
 
 // Every rank calls it. Throws try_again when a stop was requested and a checkpoint is committed.

@@ -6,14 +6,14 @@
 
 namespace weft::recipes {
 
-models::RecomputePlan recompute_plan(const TrainConfig& train) {
-  if (train.recompute_layers == 0) return train.recompute;
-  return {train.recompute, static_cast<size_t>(train.recompute_layers)};
-}
-
 int64_t TrainConfig::warmup_steps(int64_t total_steps) const {
   if (warmup > 0) return warmup;
   return static_cast<int64_t>(std::ceil(warmup_ratio * static_cast<double>(total_steps)));
+}
+
+models::RecomputePlan TrainConfig::recompute_plan() const {
+  if (recompute_layers == 0) return recompute;
+  return {recompute, static_cast<size_t>(recompute_layers)};
 }
 
 void TrainConfig::visit(ConfigVisitor& v) {
@@ -42,6 +42,10 @@ void TrainConfig::visit(ConfigVisitor& v) {
       .may_change();
   v.field("memory_limit", memory_limit,
           "what a run takes of a GPU that others use too, at most (\"40GiB\"); 0: all of it")
+      .may_change();
+  v.field("tf32", tf32, "GPUs round fp32 operands of products to TF32 (10 bits); CPUs never do");
+  v.field("algorithm_cache", algorithm_cache,
+          "folder of the timed algorithms of GPU products; empty: the user's; `none`: do not time")
       .may_change();
   v.field("threads", threads, "threads a rank; `auto`: its share of the host's cores")
       .at_least(1)

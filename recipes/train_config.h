@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "core/base/config_field.h"
 #include "core/models/recompute.h"
@@ -51,7 +52,9 @@ struct TrainConfig {
   bool deterministic = true;
   Graphs graphs = Graphs::automatic;
   Bytes memory_limit{};  // 0: all of the GPU
-  int64_t threads = 0;   // 0: auto, the rank's share of the cores
+  bool tf32 = false;
+  std::string algorithm_cache;  // folder; "": the user's; "none": products are not timed
+  int64_t threads = 0;          // 0: auto, the rank's share of the cores
 
   int64_t micro_batch = 1;   // rows a rank and micro-step
   int64_t global_batch = 8;  // rows a step, over all ranks
@@ -82,11 +85,10 @@ struct TrainConfig {
 
   // The steps of warm-up in a run of `total_steps`.
   int64_t warmup_steps(int64_t total_steps) const;
+  models::RecomputePlan recompute_plan() const;
 
   void visit(ConfigVisitor& v);
   void check() const;
 };
-
-models::RecomputePlan recompute_plan(const TrainConfig& train);
 
 }  // namespace weft::recipes

@@ -188,7 +188,6 @@ void Trainer::forward_backward(const data::StepData& data, const Tensor& loss_su
     step.number = static_cast<uint64_t>(data.step);
     step.weight_grads = &weight_grads_;
     const bool last = i + 1 == data.micro_batches.size();
-    const telemetry::Span span("micro-batch", static_cast<int64_t>(i));
     runner_.train(step, last);
   }
   model.units->finish_reduce();

@@ -137,7 +137,8 @@ Tensor Attention::backward(const Tensor& dy, const Step& step, Tape& tape) const
                                   .dout = view(dout, 0),
                                   .dq = view(dqkv, 0),
                                   .dk = view(dqkv, q_width()),
-                                  .dv = view(dqkv, q_width() + kv_width())};
+                                  .dv = view(dqkv, q_width() + kv_width()),
+                                  .deterministic = step.deterministic};
   args.forward.lse = lse;
   {
     const telemetry::Span span("attention");

@@ -39,6 +39,7 @@ struct Step {
   Tensor loss_sum;
   uint64_t seed = 0;                    // dropout
   uint64_t number = 0;                  // dropout: the optimizer step
+  bool deterministic = true;            // the same bits on every run; false: what is faster
   WeightGrads* weight_grads = nullptr;  // required in Mode::train
 
   // Mode::generate only.

@@ -55,6 +55,7 @@ struct AttentionBackwardArgs {
   HeadsView dq;
   HeadsView dk;
   HeadsView dv;
+  bool deterministic = true;  // the same bits on every call; false: what is faster
 };
 void attention_backward(const AttentionBackwardArgs& args);
 

@@ -32,10 +32,10 @@ State& state() {
 
 std::string line_of(const ProductKind& kind, const ProductAlgorithm& algorithm) {
   std::string line =
-      fmt::format("{} {} {} {} {} {}{} {} {} {} {}", kind.m, kind.n, kind.k, name_of(kind.in),
+      fmt::format("{} {} {} {} {} {}{} {} {} {} {} {}", kind.m, kind.n, kind.k, name_of(kind.in),
                   name_of(kind.out), kind.a_transposed ? 't' : 'n', kind.b_transposed ? 't' : 'n',
                   kSums[static_cast<int>(kind.sum)], kind.bias ? "bias" : "-",
-                  kind.tf32 ? "tf32" : "-", kind.alignment);
+                  kind.tf32 ? "tf32" : "-", kind.alignment, kind.row_alignment);
   for (uint64_t word : algorithm) line += fmt::format(" {:016x}", word);
   return line + "\n";
 }
@@ -104,6 +104,7 @@ void parse_product(LineReader line, ProductTable& table) {
   kind.bias = line.flag("bias");
   kind.tf32 = line.flag("tf32");
   kind.alignment = line.number<int>();
+  kind.row_alignment = line.number<int>();
   ProductAlgorithm algorithm{};
   for (uint64_t& word : algorithm) word = line.number<uint64_t>(16);
   line.end();

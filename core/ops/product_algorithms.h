@@ -22,7 +22,7 @@ namespace weft::ops {
 // What is added to the product: nothing, c itself, or another matrix.
 enum class ProductSum : uint8_t { none, accumulate, addend };
 
-// What an algorithm is chosen by, apart from leading dimensions.
+// What an algorithm is chosen by.
 struct ProductKind {
   int64_t m = 0, n = 0, k = 0;  // of c[m,n] = a[m,k] b[k,n]
   DType in = DType::f32, out = DType::f32;
@@ -30,7 +30,9 @@ struct ProductKind {
   ProductSum sum = ProductSum::none;
   bool bias = false;
   bool tf32 = false;
-  int alignment = 16;  // bytes, of all matrices: a power of two, at most 16
+  // In bytes, of all matrices together: powers of two, at most 16.
+  int alignment = 16;      // of where they begin
+  int row_alignment = 16;  // of the distances of their rows
   auto operator<=>(const ProductKind&) const = default;
 };
 

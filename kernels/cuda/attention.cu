@@ -27,25 +27,32 @@ bool allows_vectors(const HeadsView& view, const AttentionArgs& args) {
 
 }  // namespace
 
-std::vector<AttentionBlock> query_blocks(const std::vector<AttentionDocument>& documents,
-                                         int rows) {
-  std::vector<SizedBlock> blocks;
-  for (const AttentionDocument& d : documents)
-    for (int64_t first = 0; first < d.q_len; first += rows) {
-      const int64_t keys = d.kv_len - d.q_len + std::min(first + rows, d.q_len);
-      blocks.push_back({{d.q_begin, d.q_len, d.kv_begin, d.kv_len, first}, keys});
-    }
-  return largest_first(std::move(blocks));
+KeptList query_blocks(const AttentionArgs& args, int rows, cudaStream_t stream) {
+  const std::vector<AttentionDocument>& documents = *args.documents;
+  const auto key = KeptLists::key_of(args.device, KeptLists::queries, {rows}, documents);
+  return KeptLists::get(key, stream, [&] {
+    std::vector<SizedBlock> blocks;
+    for (const AttentionDocument& d : documents)
+      for (int64_t first = 0; first < d.q_len; first += rows) {
+        const int64_t keys = d.kv_len - d.q_len + std::min(first + rows, d.q_len);
+        blocks.push_back({{d.q_begin, d.q_len, d.kv_begin, d.kv_len, first}, keys});
+      }
+    return largest_first(std::move(blocks));
+  });
 }
 
-std::vector<AttentionBlock> key_blocks(const std::vector<AttentionDocument>& documents, int rows) {
-  std::vector<SizedBlock> blocks;
-  for (const AttentionDocument& d : documents)
-    for (int64_t first = 0; first < d.kv_len; first += rows) {
-      const int64_t unseen = std::max<int64_t>(0, first - (d.kv_len - d.q_len));
-      blocks.push_back({{d.q_begin, d.q_len, d.kv_begin, d.kv_len, first}, d.q_len - unseen});
-    }
-  return largest_first(std::move(blocks));
+KeptList key_blocks(const AttentionArgs& args, int rows, cudaStream_t stream) {
+  const std::vector<AttentionDocument>& documents = *args.documents;
+  const auto key = KeptLists::key_of(args.device, KeptLists::keys, {rows}, documents);
+  return KeptLists::get(key, stream, [&] {
+    std::vector<SizedBlock> blocks;
+    for (const AttentionDocument& d : documents)
+      for (int64_t first = 0; first < d.kv_len; first += rows) {
+        const int64_t unseen = std::max<int64_t>(0, first - (d.kv_len - d.q_len));
+        blocks.push_back({{d.q_begin, d.q_len, d.kv_begin, d.kv_len, first}, d.q_len - unseen});
+      }
+    return largest_first(std::move(blocks));
+  });
 }
 
 AttentionParams attention_params(const AttentionArgs& args, const AttentionBackwardArgs* backward) {
@@ -76,14 +83,14 @@ AttentionParams attention_params(const AttentionArgs& args, const AttentionBackw
 void attention(const AttentionArgs& args) {
   const cudaStream_t stream = stream_on(args.device);
   if (decode::takes(args)) return decode::forward(args, stream);
+  if (cudnn::forward(args, stream)) return;
   const bool on_tensor_cores = tensor::takes(args);
   const AttentionRows rows = on_tensor_cores ? tensor::rows(args.shape.head_dim) : fma::rows();
-  const std::vector<AttentionBlock> blocks = query_blocks(*args.documents, rows.queries);
-  const Tensor on_gpu = upload(blocks, args.device, stream);
+  const KeptList blocks = query_blocks(args, rows.queries, stream);
   AttentionParams params = attention_params(args);
-  params.blocks = static_cast<const AttentionBlock*>(on_gpu.raw());
+  params.blocks = blocks.data<const AttentionBlock>();
   const auto forward = on_tensor_cores ? tensor::forward : fma::forward;
-  forward(args.dtype, params, static_cast<int64_t>(blocks.size()), stream);
+  forward(args.dtype, params, blocks.count, stream);
 }
 
 }  // namespace weft::ops::cuda

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 #include <vector>
 
 #include "core/ops/attention.h"
@@ -75,22 +76,54 @@ bool takes(const AttentionArgs& args);
 void forward(const AttentionArgs& args, cudaStream_t stream);
 }  // namespace decode
 
+// cuDNN's fused attention: false where it does not take the call (why_not in attention_cudnn.cu is
+// the rule). o and lse are those of our own kernels, so that either's backward may follow.
+namespace cudnn {
+bool forward(const AttentionArgs& args, cudaStream_t stream);
+bool backward(const AttentionBackwardArgs& args, cudaStream_t stream);
+}  // namespace cudnn
+
+// A list of work on the GPU, made of documents and a few numbers.
+struct KeptList {
+  Tensor on_gpu;  // undefined where the list is empty
+  int64_t count = 0;
+
+  template <class T>
+  T* data() const {
+    return static_cast<T*>(on_gpu.raw());
+  }
+};
+
+// The lists of work there are. Layers and micro-batches ask for the same ones: each is made and
+// uploaded when it is first asked for, ordered on the compute stream, and kept while it is among
+// the last few. One that a CUDA graph captures stays for good; it must have been asked for before.
+class KeptLists {
+ public:
+  enum Kind : int64_t { queries, keys, key_ranges, cudnn_starts };
+  using Key = std::vector<int64_t>;  // starts with the GPU and the kind
+
+  static Key key_of(Device device, Kind kind, std::initializer_list<int64_t> numbers,
+                    const std::vector<AttentionDocument>& documents);
+  // make() returns a std::vector.
+  template <class Make>
+  static KeptList get(const Key& key, cudaStream_t stream, Make&& make) {
+    KeptList kept;
+    if (find(key, stream, kept)) return kept;
+    const auto list = make();
+    const int64_t count = static_cast<int64_t>(list.size());
+    return add(key, stream, list.data(), count, list.size() * sizeof(list[0]));
+  }
+
+ private:
+  static bool find(const Key& key, cudaStream_t stream, KeptList& kept);
+  static KeptList add(const Key& key, cudaStream_t stream, const void* list, int64_t count,
+                      size_t bytes);
+};
+
 // Documents cut into blocks of `rows` queries or keys, those with most work first so that the GPU's
 // processors end together.
-std::vector<AttentionBlock> query_blocks(const std::vector<AttentionDocument>& documents, int rows);
-std::vector<AttentionBlock> key_blocks(const std::vector<AttentionDocument>& documents, int rows);
-
-// A copy of a list of work on the GPU; ordered on the compute stream, `list` may go at once: it is
-// pageable, so the driver has staged it on return.
-template <class T>
-Tensor upload(const std::vector<T>& list, Device device, cudaStream_t stream) {
-  const size_t bytes = list.size() * sizeof(T);
-  const Tensor copy =
-      Tensor::empty({static_cast<int64_t>(bytes)}, DType::u8, device, MemoryTag::workspace);
-  check(cudaMemcpyAsync(copy.raw(), list.data(), bytes, cudaMemcpyHostToDevice, stream),
-        "attention");
-  return copy;
-}
+KeptList query_blocks(const AttentionArgs& args, int rows, cudaStream_t stream);
+KeptList key_blocks(const AttentionArgs& args, int rows, cudaStream_t stream);
 
 // All but blocks and delta.
 AttentionParams attention_params(const AttentionArgs& args,

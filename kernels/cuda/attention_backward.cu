@@ -26,29 +26,26 @@ __global__ void delta_kernel(AttentionParams p, int rows) {
 void attention_backward(const AttentionBackwardArgs& args) {
   const AttentionArgs& forward = args.forward;
   const cudaStream_t stream = stream_on(forward.device);
+  if (cudnn::backward(args, stream)) return;
   const bool on_tensor_cores = tensor::takes(forward);
   const AttentionRows rows = on_tensor_cores ? tensor::rows(forward.shape.head_dim) : fma::rows();
-  std::vector<AttentionBlock> blocks = query_blocks(*forward.documents, rows.queries_dq);
-  const std::vector<AttentionBlock> keys = key_blocks(*forward.documents, rows.keys);
-  const int64_t num_queries = static_cast<int64_t>(blocks.size());
-  const int64_t num_keys = static_cast<int64_t>(keys.size());
-  blocks.insert(blocks.end(), keys.begin(), keys.end());
-
-  const Tensor on_gpu = upload(blocks, forward.device, stream);
+  const KeptList queries = query_blocks(forward, rows.queries_dq, stream);
+  const KeptList keys = key_blocks(forward, rows.keys, stream);
   const Tensor delta =
       Tensor::empty(forward.lse.shape(), DType::f32, forward.device, MemoryTag::workspace);
   AttentionParams params = attention_params(forward, &args);
   params.delta = pointer<float>(delta);
-  params.blocks = static_cast<const AttentionBlock*>(on_gpu.raw());
+  params.blocks = queries.data<const AttentionBlock>();
   dispatch(forward.dtype, [&](auto type) {
     delta_kernel<decltype(type)>
-        <<<units_of(num_queries, params.num_heads), kThreads, 0, stream>>>(params, rows.queries_dq);
+        <<<units_of(queries.count, params.num_heads), kThreads, 0, stream>>>(params,
+                                                                             rows.queries_dq);
   });
   check(cudaGetLastError(), "attention_backward");
   (on_tensor_cores ? tensor::backward_queries : fma::backward_queries)(forward.dtype, params,
-                                                                       num_queries, stream);
-  params.blocks += num_queries;
-  (on_tensor_cores ? tensor::backward_keys : fma::backward_keys)(forward.dtype, params, num_keys,
+                                                                       queries.count, stream);
+  params.blocks = keys.data<const AttentionBlock>();
+  (on_tensor_cores ? tensor::backward_keys : fma::backward_keys)(forward.dtype, params, keys.count,
                                                                  stream);
 }
 

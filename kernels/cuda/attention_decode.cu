@@ -281,12 +281,25 @@ bool takes(const AttentionArgs& args) {
 }
 
 void forward(const AttentionArgs& args, cudaStream_t stream) {
+<<<<<<< HEAD
+  const KeptList ranges =
+      KeptLists::get(KeptLists::key_of(args.device, KeptLists::key_ranges, {}, *args.documents),
+                     stream, [&] { return key_ranges(*args.documents); });
+  Params params{attention_params(args), ranges.data<const KeyRange>(), nullptr};
+  const int64_t count = ranges.count;
+  Tensor partials;
+  if (count > static_cast<int64_t>(args.documents->size())) {
+    partials = Tensor::empty({count, args.shape.num_heads, args.shape.head_dim + 2}, DType::f32,
+                             args.device, MemoryTag::workspace);
+    params.partials = pointer<float>(partials);
+=======
   const size_t count = args.documents->size();
   std::vector<int32_t> rows;  // first, last, queries
   int64_t longest = 0;
   for (const AttentionDocument& d : *args.documents) {
     rows.push_back(static_cast<int32_t>(d.kv_begin));
     longest = std::max(longest, d.kv_len);
+>>>>>>> main
   }
   for (const AttentionDocument& d : *args.documents)
     rows.push_back(static_cast<int32_t>(d.kv_begin + d.kv_len - 1));

@@ -110,26 +110,35 @@ int64_t leading(const Matrix& m) {
   return is_transposed(m) ? std::max(m.col_stride, m.rows) : std::max(m.row_stride, m.cols);
 }
 
+// Row distances that are all multiples of so many bytes, at most 16.
+int row_alignment_of(const ProductKey& key) {
+  const int64_t in = (key.lda | key.ldb) * static_cast<int64_t>(size_of(key.kind.in));
+  const int64_t out = (key.ldc | key.ld_addend) * static_cast<int64_t>(size_of(key.kind.out));
+  return 1 << std::countr_zero(static_cast<uint64_t>(in | out | 16));
+}
+
 ProductKey key_of(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options,
                   int alignment) {
-  return {.kind = {.m = c.rows,
-                   .n = c.cols,
-                   .k = a.cols,
-                   .in = a.dtype,
-                   .out = c.dtype,
-                   .a_transposed = is_transposed(a),
-                   .b_transposed = is_transposed(b),
-                   .sum = options.addend       ? ProductSum::addend
-                          : options.accumulate ? ProductSum::accumulate
-                                               : ProductSum::none,
-                   .bias = options.bias_N != nullptr,
-                   .tf32 = a.dtype == DType::f32 && tf32_allowed(),
-                   .alignment = alignment},
-          .lda = leading(a),
-          .ldb = leading(b),
-          .ldc = leading(c),
-          .ld_addend = options.addend ? leading(*options.addend) : 0,
-          .gpu = c.device.index};
+  ProductKey key{.kind = {.m = c.rows,
+                          .n = c.cols,
+                          .k = a.cols,
+                          .in = a.dtype,
+                          .out = c.dtype,
+                          .a_transposed = is_transposed(a),
+                          .b_transposed = is_transposed(b),
+                          .sum = options.addend       ? ProductSum::addend
+                                 : options.accumulate ? ProductSum::accumulate
+                                                      : ProductSum::none,
+                          .bias = options.bias_N != nullptr,
+                          .tf32 = a.dtype == DType::f32 && tf32_allowed(),
+                          .alignment = alignment},
+                 .lda = leading(a),
+                 .ldb = leading(b),
+                 .ldc = leading(c),
+                 .ld_addend = options.addend ? leading(*options.addend) : 0,
+                 .gpu = c.device.index};
+  key.kind.row_alignment = row_alignment_of(key);
+  return key;
 }
 
 // Makes the GPU this thread's own.

@@ -25,6 +25,18 @@ TEST(Process, WithoutALauncherItIsAlone) {
   EXPECT_EQ(process.world_size, 1);
 }
 
+TEST(Process, KeepsItsCacheWhereTheUserKeepsCaches) {
+  using Values = std::map<std::string, std::string>;
+  const auto folder = [](const Values& values) {
+    return find_process(environment(values)).cache_folder;
+  };
+  EXPECT_EQ(folder({{"XDG_CACHE_HOME", "/fast"}, {"HOME", "/home/ada"}}), "/fast/weft");
+  EXPECT_EQ(folder({{"HOME", "/home/ada"}}), "/home/ada/.cache/weft");
+  EXPECT_EQ(folder({{"XDG_CACHE_HOME", "relative"}, {"HOME", "/home/ada"}}),
+            "/home/ada/.cache/weft");
+  EXPECT_EQ(folder({}), "");
+}
+
 TEST(Process, UnderstandsMpirun) {
   const Process process = find_process(environment({{"OMPI_COMM_WORLD_SIZE", "8"},
                                                     {"OMPI_COMM_WORLD_RANK", "5"},

@@ -82,6 +82,50 @@ def evaluation_and_answers_are_those_of_the_cpu():
     assert abs(figures[0]["loss"] - figures[1]["loss"]) <= 1e-5 * figures[0]["loss"], figures
 
 
+def algorithms_are_timed_once_and_stored_with_the_run():
+    cache = "train.algorithm_cache=cache"
+    assert "timed the algorithms" in train("timed", cache).stderr
+    table = (t.dir / "timed" / "product_algorithms.txt").read_text()
+    assert table.startswith("weft product algorithms 1\ngpu ") and len(table.splitlines()) > 10, table
+    [kept] = (t.dir / "cache").iterdir()
+    assert kept.read_text() == table
+    assert "timed the algorithms" not in train("again", cache).stderr
+    assert t.bits("timed") == t.bits("again")
+    close("cpu", "timed", 1e-4)
+
+
+def a_damaged_algorithm_cache_is_named_and_made_anew():
+    [kept] = (t.dir / "cache").iterdir()
+    for damaged in (b"", b"nonsense", kept.read_bytes()[:-100]):
+        kept.write_bytes(damaged)
+        said = train(f"damaged{len(damaged)}", "train.algorithm_cache=cache").stderr
+        assert said.count("cannot be used") == 1 and str(kept.name) in said, said
+        assert "timed the algorithms" in said and len(kept.read_text().splitlines()) > 10, said
+
+
+def a_resumed_run_uses_its_own_table_whatever_the_cache_says():
+    cache = "train.algorithm_cache=cache2"
+    train("own", cache, "checkpoint.every_steps=7")
+    whole = t.bits("own")
+    for folder in ("step_000020", "step_000014"):
+        (t.dir / "own" / folder).rename(t.dir / "own" / (folder + ".away"))
+    for kept in (t.dir / "cache2").iterdir():
+        kept.unlink()
+    assert "timed the algorithms" not in train("own", cache, "checkpoint.every_steps=7").stderr
+    assert t.bits("own") == whole
+
+
+def without_timing_nothing_is_stored():
+    assert "timed" not in train("untimed", "train.algorithm_cache=none").stderr
+    assert not (t.dir / "untimed" / "product_algorithms.txt").exists()
+    close("cpu", "untimed", 1e-4)
+
+
+def tf32_follows_fp32():
+    train("tf32", "train.tf32=true")
+    close("gpu", "tf32", 0.02)
+
+
 def two_ranks_on_one_gpu_are_an_error_that_names_them():
     tiny.ENV["CUDA_VISIBLE_DEVICES"] = "0"
     for device in ("cuda", "auto"):
@@ -93,4 +137,6 @@ def two_ranks_on_one_gpu_are_an_error_that_names_them():
 tiny.run([fp32_losses_are_those_of_the_cpu, the_same_run_twice_has_the_same_bits, bf16_follows_fp32,
           what_is_recomputed_changes_no_bit, a_stopped_run_goes_on_bit_for_bit, a_run_moves_from_the_gpu_to_the_cpu,
           adapters_train_as_on_the_cpu, evaluation_and_answers_are_those_of_the_cpu,
+          algorithms_are_timed_once_and_stored_with_the_run, a_damaged_algorithm_cache_is_named_and_made_anew,
+          a_resumed_run_uses_its_own_table_whatever_the_cache_says, without_timing_nothing_is_stored, tf32_follows_fp32,
           two_ranks_on_one_gpu_are_an_error_that_names_them])

@@ -5,6 +5,7 @@
 
 #include "core/base/cpu_features.h"
 #include "core/base/threads.h"
+#include "core/ops/product_algorithms.h"
 #include "core/tensor/device_memory.h"
 #include "tests/support/tensors.h"
 
@@ -65,8 +66,10 @@ class Matmul : public testing::TestWithParam<Case> {
 
   // The whole storage of c as it should be afterwards; what lies between its rows stays.
   static std::vector<double> reference(const Operand& a, const Operand& b, const Operand& c,
-                                       const MatmulOptions& options) {
-    std::vector<double> want = test::to_doubles(c.storage);
+                                       const MatmulOptions& options,
+                                       const std::vector<double>& addend = {}) {
+    std::vector<double> want = test::to_doubles(c.storage), bias;
+    if (options.bias_N) bias = test::to_doubles(*options.bias_N);
     const std::vector<double> a_MK = dense(a), b_NK = dense(b, /*of_transpose=*/true);
     const int64_t depth = a.view.cols;
     for (int64_t i = 0; i < c.view.rows; ++i)
@@ -75,6 +78,8 @@ class Matmul : public testing::TestWithParam<Case> {
         const double sum = std::inner_product(row, row + depth, b_NK.data() + j * depth, 0.0);
         double& slot = want[static_cast<size_t>(i * c.view.row_stride + j)];
         slot = options.alpha * sum + (options.accumulate ? slot : 0.0);
+        if (!addend.empty()) slot += addend[static_cast<size_t>(i * c.view.cols + j)];
+        if (!bias.empty()) slot += bias[static_cast<size_t>(j)];
       }
     return want;
   }
@@ -93,9 +98,26 @@ class Matmul : public testing::TestWithParam<Case> {
     matmul(a.view, b.view, c.view, options);
     // On a GPU the library may round the product before it adds c.
     const double roundings = options.accumulate && !GetParam().device.is_cpu() ? 2 : 1;
+    test::expect_close(c.storage, want, (roundings + !!options.bias_N) * tolerance(),
+                       fmt::format("M {} N {} K {} ta {} tb {} extra {} alpha {} acc {} bias {}", M,
+                                   N, K, ta, tb, extra, options.alpha, options.accumulate,
+                                   options.bias_N ? name_of(options.bias_N->dtype()) : "none"));
+  }
+
+  // c = alpha a b + another matrix (+ bias), both with unused elements between their rows.
+  void check_added(int64_t M, int64_t N, int64_t K, int64_t extra, MatmulOptions options) {
+    const Operand a = operand(M, K, false, extra, GetParam().in, 1);
+    const Operand b = operand(K, N, true, 0, GetParam().in, 2);
+    const Operand c = operand(M, N, false, 2, GetParam().out, 3);
+    const Operand addend = operand(M, N, false, extra, GetParam().out, 4);
+    const std::vector<double> before = test::to_doubles(addend.storage);
+    const std::vector<double> want = reference(a, b, c, options, dense(addend));
+    options.addend = &addend.view;
+    matmul(a.view, b.view, c.view, options);
+    const double roundings = options.bias_N || !GetParam().device.is_cpu() ? 2 : 1;
     test::expect_close(c.storage, want, roundings * tolerance(),
-                       fmt::format("M {} N {} K {} ta {} tb {} extra {} alpha {} acc {}", M, N, K,
-                                   ta, tb, extra, options.alpha, options.accumulate));
+                       fmt::format("M {} N {} K {} extra {} + addend", M, N, K, extra));
+    EXPECT_EQ(test::to_doubles(addend.storage), before);
   }
 };
 
@@ -129,6 +151,33 @@ TEST_P(Matmul, SumsMoreThanABlockOfRowsColumnsAndDepth) {
 
 TEST_P(Matmul, LongNarrowResultsEqualPlainLoops) {
   for (bool accumulate : {false, true}) check(576, 16, 100, true, false, 2, {2.0f, accumulate});
+}
+
+TEST_P(Matmul, AddsAnotherMatrixOfAnyRowStrideInTheSameSum) {
+  for (int64_t M : {1, 7, 33, 257})
+    for (int64_t N : {1, 16, 33})
+      for (int64_t K : {0, 1, 40})
+        for (int64_t extra : {0, 3}) check_added(M, N, K, extra, {.alpha = -0.5f});
+}
+
+TEST_P(Matmul, AddsABiasToEachRow) {
+  for (DType dtype : {DType::f32, GetParam().out})
+    for (int64_t M : {1, 7, 33, 257})
+      for (int64_t N : {1, 8, 16, 33})
+        for (int64_t K : {0, 1, 40}) {
+          const Tensor bias = test::random_tensor({N}, dtype, 5);
+          for (bool accumulate : {false, true})
+            check(M, N, K, false, true, M % 3, {.accumulate = accumulate, .bias_N = &bias});
+          check_added(M, N, K, 1, {.bias_N = &bias});
+        }
+}
+
+TEST_P(Matmul, ABiasMayBeginAnywhere) {
+  const Tensor all = test::random_tensor({100}, GetParam().out, 5);
+  for (int64_t begin : {0, 1, 3, 8}) {
+    const Tensor bias = all.rows(begin, begin + 48);
+    check(64, 48, 32, false, true, 0, {.bias_N = &bias});
+  }
 }
 
 TEST_P(Matmul, EmptySizesGiveZerosOrNothing) {
@@ -192,6 +241,12 @@ TEST_P(Matmul, RefusesShapesAndDTypesThatDoNotFit) {
   EXPECT_THROW(matmul(a.view, b.view, operand(4, 5, true, 0, GetParam().out, 3).view), Error);
   const Tensor whole = Tensor::zeros({6, 5}, DType::i32, GetParam().device);
   EXPECT_THROW(matmul(a.view, whole, c.view), Error);
+  EXPECT_THROW(matmul(a.view, b.view, c.view, {.addend = &a.view}), Error);
+  EXPECT_THROW(matmul(a.view, b.view, c.view, {.addend = &c.view}), Error);
+  const Operand addend = operand(4, 5, false, 0, GetParam().out, 4);
+  EXPECT_THROW(matmul(a.view, b.view, c.view, {.accumulate = true, .addend = &addend.view}), Error);
+  const Tensor bias = test::random_tensor({4}, GetParam().out, 5);
+  EXPECT_THROW(matmul(a.view, b.view, c.view, {.bias_N = &bias}), Error);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, Matmul,
@@ -211,6 +266,110 @@ INSTANTIATE_TEST_SUITE_P(Gpu, Matmul,
                                          Case{DType::bf16, DType::f32, VectorIsa::avx512, kGpu},
                                          Case{DType::f16, DType::f16, VectorIsa::avx512, kGpu},
                                          Case{DType::f16, DType::f32, VectorIsa::avx512, kGpu}),
+                         name_of_case);
+#endif
+
+#ifdef WEFT_HAS_CUDA
+// What a run does: products of a warm-up are timed, the table goes through text, and is used.
+class TimedMatmul : public Matmul {
+ protected:
+  ~TimedMatmul() override { use_product_table({}); }
+
+  // Every layout, way of adding and bias; the results one after the other.
+  static std::vector<Tensor> products(int64_t less = 0) {
+    struct Sizes {
+      int64_t M, N, K;
+    };
+    std::vector<Tensor> results;
+    for (Sizes s : {Sizes{512, 384, 256}, {500, 576, 1536}, {96, 16, 4096}, {7, 33, 5}}) {
+      for (int64_t* size : {&s.M, &s.N, &s.K}) *size = std::max<int64_t>(1, *size - less);
+      const Tensor bias = test::random_tensor({s.N}, GetParam().out, 5);
+      const Operand addend = operand(s.M, s.N, false, 8, GetParam().out, 4);
+      for (int layout = 0; layout < 4; ++layout)
+        for (const MatmulOptions& options :
+             {MatmulOptions{}, {.accumulate = true}, {.addend = &addend.view}, {.bias_N = &bias}}) {
+          const Operand a = operand(s.M, s.K, layout & 1, 0, GetParam().in, 1);
+          const Operand b = operand(s.K, s.N, layout & 2, 0, GetParam().in, 2);
+          const Operand c = operand(s.M, s.N, false, 0, GetParam().out, 3);
+          matmul(a.view, b.view, c.view, options);
+          results.push_back(c.storage.to({}));
+        }
+    }
+    return results;
+  }
+  static ProductTable time_products() {
+    TimeProducts timing({});
+    products();
+    return timing.met();
+  }
+  static void expect_alike(const std::vector<Tensor>& got, const std::vector<Tensor>& want,
+                           double tolerance) {
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < want.size(); ++i)
+      test::expect_close(got[i], test::to_doubles(want[i]), tolerance,
+                         fmt::format("product {}", i));
+  }
+  static bool same_bits(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), test::same_bytes);
+  }
+};
+
+TEST_P(TimedMatmul, ComputesTheSameToRoundingAndTheSameBitsFromTheStoredTable) {
+  const std::vector<Tensor> guessed = products();
+  EXPECT_TRUE(same_bits(products(), guessed));
+  ProductTable table;
+  {
+    TimeProducts timing({});
+    expect_alike(products(), guessed, 2 * tolerance());
+    EXPECT_GT(timing.timed(), 0);
+    table = timing.met();
+    EXPECT_EQ(timing.timed(), static_cast<int>(table.size()));
+  }
+  const std::vector<Tensor> timed = products();
+  expect_alike(timed, guessed, 2 * tolerance());
+  for (int repeat = 0; repeat < 5; ++repeat) EXPECT_TRUE(same_bits(products(), timed));
+
+  use_product_table({});
+  EXPECT_TRUE(same_bits(products(), guessed));
+  const ProductLibrary library = product_library(GetParam().device);
+  const ProductText stored = parse_product_text(to_text(library, table), "text");
+  EXPECT_EQ(stored.library, library);
+  use_product_table(stored.table);
+  EXPECT_TRUE(same_bits(products(), timed));
+}
+
+TEST_P(TimedMatmul, WhatIsKnownIsNotTimedAgain) {
+  const ProductTable table = time_products();
+  TimeProducts again(table);
+  products();
+  EXPECT_EQ(again.timed(), 0);
+  EXPECT_EQ(again.met(), table);
+}
+
+// Sizes that the table rounds to those that were timed; odd ones have rows that begin anywhere.
+TEST_P(TimedMatmul, NearbySizesAreRightToo) {
+  const ProductTable table = time_products();
+  for (int64_t less : {1, 2, 8}) {
+    use_product_table({});
+    const std::vector<Tensor> guessed = products(less);
+    use_product_table(table);
+    expect_alike(products(less), guessed, 2 * tolerance());
+  }
+}
+
+TEST_P(TimedMatmul, Tf32RoundsOperandsOfF32ProductsOnly) {
+  const std::vector<Tensor> exact = products();
+  allow_tf32(true);
+  const std::vector<Tensor> got = products();
+  allow_tf32(false);
+  expect_alike(got, exact, 2e-3);
+  EXPECT_EQ(same_bits(got, exact), GetParam().in != DType::f32);
+}
+
+INSTANTIATE_TEST_SUITE_P(Gpu, TimedMatmul,
+                         testing::Values(Case{DType::f32, DType::f32, VectorIsa::avx512, kGpu},
+                                         Case{DType::bf16, DType::bf16, VectorIsa::avx512, kGpu},
+                                         Case{DType::bf16, DType::f32, VectorIsa::avx512, kGpu}),
                          name_of_case);
 #endif
 
