@@ -99,7 +99,7 @@ struct KeptList {
 // the last few. One that a CUDA graph captures stays for good; it must have been asked for before.
 class KeptLists {
  public:
-  enum Kind : int64_t { queries, keys, key_ranges, cudnn_starts };
+  enum Kind : int64_t { queries, keys, decode_rows, cudnn_starts };
   using Key = std::vector<int64_t>;  // starts with the GPU and the kind
 
   static Key key_of(Device device, Kind kind, std::initializer_list<int64_t> numbers,

@@ -281,36 +281,26 @@ bool takes(const AttentionArgs& args) {
 }
 
 void forward(const AttentionArgs& args, cudaStream_t stream) {
-<<<<<<< HEAD
-  const KeptList ranges =
-      KeptLists::get(KeptLists::key_of(args.device, KeptLists::key_ranges, {}, *args.documents),
-                     stream, [&] { return key_ranges(*args.documents); });
-  Params params{attention_params(args), ranges.data<const KeyRange>(), nullptr};
-  const int64_t count = ranges.count;
-  Tensor partials;
-  if (count > static_cast<int64_t>(args.documents->size())) {
-    partials = Tensor::empty({count, args.shape.num_heads, args.shape.head_dim + 2}, DType::f32,
-                             args.device, MemoryTag::workspace);
-    params.partials = pointer<float>(partials);
-=======
-  const size_t count = args.documents->size();
-  std::vector<int32_t> rows;  // first, last, queries
+  const std::vector<AttentionDocument>& documents = *args.documents;
+  const auto count = static_cast<int64_t>(documents.size());
   int64_t longest = 0;
-  for (const AttentionDocument& d : *args.documents) {
-    rows.push_back(static_cast<int32_t>(d.kv_begin));
-    longest = std::max(longest, d.kv_len);
->>>>>>> main
-  }
-  for (const AttentionDocument& d : *args.documents)
-    rows.push_back(static_cast<int32_t>(d.kv_begin + d.kv_len - 1));
-  for (const AttentionDocument& d : *args.documents)
-    rows.push_back(static_cast<int32_t>(d.q_begin));
-  const Tensor on_gpu = upload(rows, args.device, stream);
-  const int32_t* at = static_cast<const int32_t*>(on_gpu.raw());
+  for (const AttentionDocument& d : documents) longest = std::max(longest, d.kv_len);
+  const KeptList rows = KeptLists::get(
+      KeptLists::key_of(args.device, KeptLists::decode_rows, {}, documents), stream, [&] {
+        std::vector<int32_t> list;  // first, last, queries
+        for (const AttentionDocument& d : documents)
+          list.push_back(static_cast<int32_t>(d.kv_begin));
+        for (const AttentionDocument& d : documents)
+          list.push_back(static_cast<int32_t>(d.kv_begin + d.kv_len - 1));
+        for (const AttentionDocument& d : documents)
+          list.push_back(static_cast<int32_t>(d.q_begin));
+        return list;
+      });
+  const int32_t* at = rows.data<const int32_t>();
   const Sequences sequences{at, at + count, at + 2 * count,
                             static_cast<int>(divide_up(longest, kRange))};
   launch({attention_params(args), sequences, nullptr},
-         {args.dtype, args.device, static_cast<int64_t>(count), args.shape.num_kv_heads}, stream);
+         {args.dtype, args.device, count, args.shape.num_kv_heads}, stream);
 }
 
 }  // namespace decode
