@@ -207,6 +207,7 @@ StepBench bench_step(const RunConfig& run, const std::shared_ptr<parallel::Commu
                    .base_model = {}});
   bench.shape.optimizer_bytes = optimizer_traffic(model, config, bench.shape, ranks);
   if (options.steps > 0) bench.timing = time_steps(trainer, device, options);
+  bench.links = measure_links(*model.units->communicator(), device, bench.shape.gradient_dtype);
   return bench;
 }
 

@@ -7,6 +7,7 @@
 
 #include "parallel/mesh.h"
 #include "recipes/bench_floor.h"
+#include "recipes/bench_links.h"
 #include "recipes/run_config.h"
 
 namespace weft::recipes {
@@ -23,13 +24,14 @@ struct StepTiming {
 struct StepBench {
   StepShape shape;
   StepTiming timing;  // zeros where no step was to be run
+  std::vector<LinkSpeed> links;
 };
 
 struct StepBenchOptions {
   int local_rank = 0;        // of this rank among those of its host
   std::string cache_folder;  // TrainOptions'
   int64_t warmup = 3;
-  int64_t steps = 20;  // 0: only the shape
+  int64_t steps = 20;  // 0: only the shape and the links
 };
 
 // Collective. Loads or makes the model, runs the steps, and gives all memory back.
