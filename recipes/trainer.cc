@@ -187,6 +187,7 @@ void Trainer::forward_backward(const data::StepData& data, const Tensor& loss_su
     step.seed = static_cast<uint64_t>(parts_.config.train.seed);
     step.number = static_cast<uint64_t>(data.step);
     step.weight_grads = &weight_grads_;
+    step.deterministic = parts_.config.train.deterministic;
     const bool last = i + 1 == data.micro_batches.size();
     runner_.train(step, last);
   }

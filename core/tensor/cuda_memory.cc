@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -122,6 +123,16 @@ std::string bus_id(int gpu) {
   char id[32] = "";
   check(cudaDeviceGetPCIBusId(id, sizeof id, gpu), "asking for a GPU's bus id");
   return id;
+}
+
+size_t total_bytes(int gpu) {
+  // Asked for with every attention; the driver takes its time.
+  static std::array<std::atomic<size_t>, kMaxGpus> known{};
+  if (known[gpu] > 0) return known[gpu];
+  use(gpu);
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "asking for its memory");
+  return known[gpu] = total;
 }
 
 bool has_bf16(int gpu) {

@@ -13,6 +13,7 @@ namespace weft::device_memory {
 int count();                        // GPUs that can be used; 0 without a driver
 const char* why_none();             // when count() is 0: what is missing and what to do
 std::string bus_id(int gpu);        // "0000:1b:00.0": the same for all processes of a host
+size_t total_bytes(int gpu);        // of its memory
 bool has_bf16(int gpu);             // multiplies bf16 natively (compute capability 8.0 and more)
 void* take(size_t bytes, int gpu);  // null when the GPU's memory is out
 void give(void* block, int gpu);

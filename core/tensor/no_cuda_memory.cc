@@ -19,6 +19,9 @@ const char* why_none() {
 std::string bus_id(int) {
   no_cuda();
 }
+size_t total_bytes(int) {
+  no_cuda();
+}
 bool has_bf16(int) {
   no_cuda();
 }

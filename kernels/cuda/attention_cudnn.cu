@@ -13,12 +13,12 @@ namespace {
 
 // A plan takes longer to build than it saves for fewer rows.
 constexpr int64_t kLeastRows = 512;
-constexpr int64_t kMaxDim = 256;
-constexpr int64_t kTile = 128;  // rows; cuDNN pads lengths that are not a multiple
+constexpr int64_t kMaxDim = 128;  // cuDNN 9.14 computes wrong gradients of wider ragged heads
+constexpr int64_t kTile = 128;    // rows; cuDNN pads lengths that are not a multiple
 // The backward's workspace is quadratic in the length where it is deterministic. It runs over a
-// part of the documents, or of the heads, at a time that needs about the first of these; where one
-// document of one kv head needs more than the second, our own kernels are used.
-constexpr int64_t kPartBytes = int64_t{5} << 28;
+// part of the documents, or of the heads, at a time that needs about this share of the GPU's
+// memory; where one document of one kv head needs more than kMostBytes, our own kernels are used.
+constexpr int64_t kPartShare = 32;
 constexpr int64_t kMostBytes = int64_t{4} << 30;
 
 void log_once(const std::string& line) {
@@ -132,6 +132,7 @@ class Call {
  private:
   int64_t group() const { return args_.shape.num_heads / args_.shape.num_kv_heads; }
   size_t operands() const { return backward_ ? kOperands : kLse + 1; }
+  int64_t part_bytes() const;
   int64_t workspace_estimate(int64_t batch, int64_t length, int64_t num_kv_heads) const;
   int64_t kv_heads_at_once(int64_t length) const;
   std::vector<Part> parts() const;
@@ -160,12 +161,16 @@ int64_t Call::workspace_estimate(int64_t batch, int64_t length, int64_t num_kv_h
   return batch * length * num_kv_heads * group() * row;
 }
 
+int64_t Call::part_bytes() const {
+  return static_cast<int64_t>(device_memory::total_bytes(args_.device.index)) / kPartShare;
+}
+
 // The most that divide them all, so that plans are alike.
 int64_t Call::kv_heads_at_once(int64_t length) const {
   const int64_t all = args_.shape.num_kv_heads;
   if (!backward_) return all;
   for (int64_t heads = all; heads > 1; --heads)
-    if (all % heads == 0 && workspace_estimate(1, length, heads) <= kPartBytes) return heads;
+    if (all % heads == 0 && workspace_estimate(1, length, heads) <= part_bytes()) return heads;
   return 1;
 }
 
@@ -191,7 +196,7 @@ std::vector<Part> Call::parts() const {
     int64_t batch = dense ? count : bucket(count, 1), taken = count;
     if (backward_) {
       const int64_t one = workspace_estimate(1, length, args_.shape.num_kv_heads);
-      const int64_t most = std::max<int64_t>(1, kPartBytes / one);  // 1: or some heads of it
+      const int64_t most = std::max<int64_t>(1, part_bytes() / one);  // 1: or some heads of it
       if (dense) {
         batch = taken = divide_up(count, divide_up(count, most));
       } else {
