@@ -7,8 +7,9 @@
 namespace weft::ops::cuda {
 namespace {
 
-constexpr int kWidestBlock = 512;  // threads that share a row
-constexpr int kInFlight = 4;       // chunks that a thread loads before it uses one
+constexpr int kWidestBlock = 256;  // threads that share a row
+constexpr int kBlocksOfSm = 4;     // of them, whose rows are at different places
+constexpr int kInFlight = 4;       // chunks of a thread that are on their way
 
 // e^x for x <= 0 or so: a few ulp of 1 for the terms that count in a softmax, 0 below 2^-126. The
 // same operations everywhere, so that equal logits have equal bits.
@@ -18,11 +19,11 @@ __device__ float exp_of(float x) {
   return result;
 }
 
-// The greatest logit so far, the lowest place of it, and the sum of exp(logit - max). A NaN is
-// never the greatest. While there is none but -inf the sum is 0, or NaN.
+// The greatest logit so far, where the first chunk that has it starts, and the sum of
+// exp(logit - max). A NaN is never the greatest. While there is none but -inf the sum is 0, or NaN.
 struct Running {
   float max, sum;
-  int place;
+  int chunk;
 };
 
 // exp(from - to) for from <= to, 1 also where both are the same infinity.
@@ -34,7 +35,7 @@ __device__ Running merge(const Running& a, const Running& b) {
   Running both;
   both.max = fmaxf(a.max, b.max);
   both.sum = a.sum * rescale(a.max, both.max) + b.sum * rescale(b.max, both.max);
-  both.place = a.max > b.max ? a.place : b.max > a.max ? b.place : min(a.place, b.place);
+  both.chunk = a.max > b.max ? a.chunk : b.max > a.max ? b.chunk : min(a.chunk, b.chunk);
   return both;
 }
 
@@ -50,9 +51,7 @@ __device__ void take_chunk(Running& running, const Chunk<T>& chunk, int place, i
   if (greatest > running.max) {
     running.sum = __fmul_rn(running.sum, rescale(running.max, greatest));
     running.max = greatest;
-#pragma unroll
-    for (int j = kChunk<T> - 1; j >= 0; --j)
-      if (x[j] == greatest) running.place = place + j;
+    running.chunk = place;
   }
   const float shift = running.max == -INFINITY ? 0.0f : running.max;
   float sum = 0;
@@ -61,39 +60,57 @@ __device__ void take_chunk(Running& running, const Chunk<T>& chunk, int place, i
   running.sum += sum;
 }
 
-// What this thread sees of a row: chunks threadIdx.x, threadIdx.x + blockDim.x, ... in order.
+// What this thread sees of a row: chunks threadIdx.x, threadIdx.x + blockDim.x, ... in order. Each
+// chunk's place is loaded anew before the chunk is used.
 template <bool kAligned, class T>
-__device__ Running take_row(const T* row, int64_t width) {
+__device__ Running take_row(const T* row, int width) {
   constexpr int kCount = kChunk<T>;
   Running running{-INFINITY, 0.0f, 0};
-  const int64_t step = int64_t{blockDim.x} * kCount, whole = width - width % kCount;
-  int64_t i = int64_t{threadIdx.x} * kCount;
-  for (; i + (kInFlight - 1) * step < whole; i += kInFlight * step) {
-    Chunk<T> chunks[kInFlight];
+  const int step = static_cast<int>(blockDim.x) * kCount, whole = width - width % kCount;
+  const int first = static_cast<int>(threadIdx.x) * kCount;
+  Chunk<T> chunks[kInFlight];
 #pragma unroll
-    for (int k = 0; k < kInFlight; ++k)
-      chunks[k] = load_chunk<kAligned>(row + i + k * step, kCount);
+  for (int k = 0; k < kInFlight; ++k)
+    if (first + k * step < whole) chunks[k] = load_chunk<kAligned>(row + first + k * step, kCount);
+  for (int i = first; i < whole; i += kInFlight * step) {
 #pragma unroll
-    for (int k = 0; k < kInFlight; ++k)
-      take_chunk(running, chunks[k], static_cast<int>(i + k * step), kCount);
+    for (int k = 0; k < kInFlight; ++k) {
+      const int place = i + k * step, next = place + kInFlight * step;
+      const Chunk<T> chunk = chunks[k];
+      if (next < whole) chunks[k] = load_chunk<kAligned>(row + next, kCount);
+      if (place < whole) take_chunk(running, chunk, place, kCount);
+    }
   }
-  for (; i < whole; i += step)
-    take_chunk(running, load_chunk<kAligned>(row + i, kCount), static_cast<int>(i), kCount);
-  if (i < width)
-    take_chunk(running, load_chunk<false>(row + i, width - i), static_cast<int>(i), width - i);
+  if (whole < width &&
+      whole / kCount % static_cast<int>(blockDim.x) == static_cast<int>(threadIdx.x))
+    take_chunk(running, load_chunk<false>(row + whole, width - whole), whole, width - whole);
   return running;
 }
 
-// Lane 0 of each warp has its warp's.
-__device__ Running merge_warp(Running mine) {
+// Lane 0 has what the warp's lanes have; those from `lanes` (a power of 2) on say nothing.
+__device__ Running merge_warp(Running mine, int lanes = kWarp) {
+#pragma unroll
   for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+    if (offset >= lanes) continue;
     Running other;
     other.max = __shfl_down_sync(0xffffffffu, mine.max, offset);
     other.sum = __shfl_down_sync(0xffffffffu, mine.sum, offset);
-    other.place = __shfl_down_sync(0xffffffffu, mine.place, offset);
+    other.chunk = __shfl_down_sync(0xffffffffu, mine.chunk, offset);
     mine = merge(mine, other);
   }
   return mine;
+}
+
+// The lowest place of the greatest logit; 0 where none is greater than -inf.
+template <class T>
+__device__ int place_of_max(const Running& of_row, const T* row, int width) {
+  int place = of_row.chunk;
+  if (of_row.max == -INFINITY) return place;
+  const Chunk<T> chunk = load_chunk<false>(row + of_row.chunk, width - of_row.chunk);
+#pragma unroll
+  for (int j = kChunk<T> - 1; j >= 0; --j)
+    if (of_row.chunk + j < width && to_float(chunk.at[j]) == of_row.max) place = of_row.chunk + j;
+  return place;
 }
 
 // The label's place in a row of `width` logits from vocab_begin on, or -1.
@@ -118,24 +135,29 @@ struct Stats {
 
 // A block a row.
 template <class T>
-__global__ void __launch_bounds__(kWidestBlock)
+__global__ void __launch_bounds__(kWidestBlock, kBlocksOfSm)
     logits_stats_kernel(Logits<const T> logits, Stats stats) {
-  __shared__ Running warps[kWarp];
+  constexpr int kWarps = kWidestBlock / kWarp;
+  __shared__ Running warps[kWarps];
   const int64_t c = blockIdx.x;
   const T* row = logits.values + c * logits.width;
+  const auto width = static_cast<int>(logits.width);
+  const int64_t label = place_of(logits.labels[c], logits.vocab_begin, logits.width);
+  const float label_logit = label < 0 || threadIdx.x != 0 ? 0.0f : to_float(row[label]);
   const Running of_thread =
-      is_aligned(row) ? take_row<true>(row, logits.width) : take_row<false>(row, logits.width);
+      is_aligned(row) ? take_row<true>(row, width) : take_row<false>(row, width);
   const Running of_warp = merge_warp(of_thread);
   if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = of_warp;
   __syncthreads();
+  if (threadIdx.x >= kWarp) return;
+  const bool has_warp = threadIdx.x < blockDim.x / kWarp;
+  const Running of_row =
+      merge_warp(has_warp ? warps[threadIdx.x] : Running{-INFINITY, 0.0f, 0}, kWarps);
   if (threadIdx.x != 0) return;
-  Running of_row = warps[0];
-  for (unsigned warp = 1; warp < blockDim.x / kWarp; ++warp) of_row = merge(of_row, warps[warp]);
-  const int64_t label = place_of(logits.labels[c], logits.vocab_begin, logits.width);
   stats.max[c] = of_row.max;
   stats.sum_exp[c] = of_row.sum;
-  stats.label_logit[c] = label < 0 ? 0.0f : to_float(row[label]);
-  stats.argmax[c] = static_cast<int32_t>(logits.vocab_begin + of_row.place);
+  stats.label_logit[c] = label_logit;
+  stats.argmax[c] = static_cast<int32_t>(logits.vocab_begin + place_of_max(of_row, row, width));
 }
 
 __global__ void token_loss_kernel(Stats stats, const int32_t* labels, float* loss, float* lse,

@@ -14,17 +14,19 @@ struct Backward {
   const W* weight;
   const float* rstd;
   T* dx;            // may be dy
-  float* partials;  // [blocks, width] =: dweight of each block's rows; may be null
+  float* partials;  // [blocks, width] =: dweight of each block's rows; null where it is frozen
 };
 
-// Adds sum(dy * weight * xhat) of a chunk: how much of the gradient points along x.
+// Adds sum(dy * weight * x) of a chunk: how much of the gradient points along x. The sums of a dx
+// spell their roundings: a frozen weight changes no bit of it.
 template <bool kAligned, class T, class W>
-__device__ float add_along_x(const Chunk<T>& dy, const Chunk<T>& x, const W* weight, int64_t left,
+__device__ float add_along_x(const Chunk<T>& dy, const Chunk<T>& x, const W* weight, int left,
                              float sum) {
   float w[kChunk<T>];
   load_floats<kAligned>(w, weight, left);
 #pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j) sum += to_float(dy.at[j]) * w[j] * to_float(x.at[j]);
+  for (int j = 0; j < kChunk<T>; ++j)
+    sum = __fmaf_rn(__fmul_rn(to_float(dy.at[j]), w[j]), to_float(x.at[j]), sum);
   return sum;
 }
 
@@ -33,33 +35,34 @@ struct RowScale {
   float along;  // mean(dy * weight * xhat)
 };
 
-// dx of the chunk at element `at` of the tensors and `i` of the row.
+// dx of the chunk at `to`; `more` is added.
 template <bool kAligned, class T, class W>
-__device__ void store_dx(const Backward<T, W>& b, const Chunk<T>& dy, const Chunk<T>& x,
-                         RowScale scale, int64_t at, int64_t i, int64_t left) {
-  float w[kChunk<T>], more[kChunk<T>] = {};
-  load_floats<kAligned>(w, b.weight + i, left);
-  if (b.dresidual) load_floats<kAligned>(more, b.dresidual + at + i, left);
+__device__ void store_dx(const Chunk<T>& dy, const Chunk<T>& x, const Chunk<T>& more,
+                         const W* weight, RowScale scale, T* to, int left) {
+  float w[kChunk<T>];
+  load_floats<kAligned>(w, weight, left);
 #pragma unroll
   for (int j = 0; j < kChunk<T>; ++j) {
-    const float xhat = to_float(x.at[j]) * scale.rstd;
-    w[j] = scale.rstd * (to_float(dy.at[j]) * w[j] - xhat * scale.along) + more[j];
+    const float xhat = __fmul_rn(to_float(x.at[j]), scale.rstd);
+    const float across = __fmaf_rn(-xhat, scale.along, __fmul_rn(to_float(dy.at[j]), w[j]));
+    w[j] = __fmaf_rn(scale.rstd, across, to_float(more.at[j]));
   }
-  store_floats<kAligned>(b.dx + at + i, w, left);
+  store_floats<kAligned>(to, w, left);
 }
 
 template <class T>
 __device__ void add_dweight(const Chunk<T>& dy, const Chunk<T>& x, float rstd,
                             float (&sum)[kChunk<T>]) {
 #pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j) sum[j] += to_float(dy.at[j]) * (to_float(x.at[j]) * rstd);
+  for (int j = 0; j < kChunk<T>; ++j)
+    sum[j] = __fmaf_rn(to_float(dy.at[j]), __fmul_rn(to_float(x.at[j]), rstd), sum[j]);
 }
 
 // What a row has beyond its kept chunks; `partial` (may be null) takes its dweight.
 template <bool kAligned, class T, class W>
 __device__ float along_rest(const Backward<T, W>& b, int64_t at, const Part& part, float sum) {
-  for (int64_t i = part.rest<T>(); i < part.width; i += part.step<T>()) {
-    const int64_t left = part.width - i;
+  for (int i = part.rest<T>(); i < part.width; i += part.step<T>()) {
+    const int left = part.width - i;
     sum = add_along_x<kAligned>(load_chunk<kAligned>(b.dy + at + i, left),
                                 load_chunk<kAligned>(b.x + at + i, left), b.weight + i, left, sum);
   }
@@ -68,11 +71,13 @@ __device__ float along_rest(const Backward<T, W>& b, int64_t at, const Part& par
 template <bool kAligned, class T, class W>
 __device__ void store_rest(const Backward<T, W>& b, RowScale scale, int64_t at, const Part& part,
                            float* partial) {
-  for (int64_t i = part.rest<T>(); i < part.width; i += part.step<T>()) {
-    const int64_t left = part.width - i;
+  for (int i = part.rest<T>(); i < part.width; i += part.step<T>()) {
+    const int left = part.width - i;
     const Chunk<T> dy = load_chunk<kAligned>(b.dy + at + i, left);
     const Chunk<T> x = load_chunk<kAligned>(b.x + at + i, left);
-    store_dx<kAligned>(b, dy, x, scale, at, i, left);
+    Chunk<T> more{};
+    if (b.dresidual) more = load_chunk<kAligned>(b.dresidual + at + i, left);
+    store_dx<kAligned>(dy, x, more, b.weight + i, scale, b.dx + at + i, left);
     if (!partial) continue;
     float sum[kChunk<T>];
     load_floats<kAligned>(sum, partial + i, left);
@@ -81,17 +86,47 @@ __device__ void store_rest(const Backward<T, W>& b, RowScale scale, int64_t at, 
   }
 }
 
+// The kept chunks of a row, all on their way before the first is used.
+template <int kKept, class T>
+struct Kept {
+  Chunk<T> dy[kKept], x[kKept], more[kKept];
+
+  template <bool kAligned, class W>
+  __device__ void load(const Backward<T, W>& b, int64_t at, const Part& part) {
+    load_kept<kAligned>(dy, b.dy + at, part);
+    load_kept<kAligned>(x, b.x + at, part);
+#pragma unroll
+    for (int k = 0; k < kKept; ++k) more[k] = Chunk<T>{};
+    if (b.dresidual) load_kept<kAligned>(more, b.dresidual + at, part);
+  }
+};
+
+// Brings a row into the L2 cache. For wide rows: of those an SM holds few, which leave memory idle
+// while they sum.
+template <class T, class W>
+__device__ void prefetch(const Backward<T, W>& b, int64_t at, const Part& part) {
+  const auto line = [](const T* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); };
+#pragma unroll
+  for (int k = 0; k < kMostKept; ++k) {
+    const int i = part.kept<T>(k);
+    if (i >= part.width) return;
+    line(b.dy + at + i);
+    line(b.x + at + i);
+    if (b.dresidual) line(b.dresidual + at + i);
+  }
+}
+
 // partial[width] = the sum over the block's teams, in their order. `shared` holds a row a team.
-template <class T>
-__device__ void store_partial(const float (&sums)[kKept][kChunk<T>], const Part& part,
-                              float* shared, float* partial) {
+template <int kKept, int kCount>
+__device__ void store_partial(const float (&sums)[kKept][kCount], const Part& part, float* shared,
+                              float* partial) {
   const int teams = blockDim.x / part.lanes;
   float* mine = teams == 1 ? partial : shared + threadIdx.x / part.lanes * part.width;
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
-    const int64_t i = part.kept<T>(k);
+    const int i = (part.lane + k * part.lanes) * kCount;
 #pragma unroll
-    for (int j = 0; j < kChunk<T>; ++j)
+    for (int j = 0; j < kCount; ++j)
       if (i + j < part.width) mine[i + j] = sums[k][j];
   }
   if (teams == 1) return;
@@ -103,43 +138,56 @@ __device__ void store_partial(const float (&sums)[kKept][kChunk<T>], const Part&
   }
 }
 
-template <bool kAligned, class T, class W>
-__global__ void __launch_bounds__(kWidestBlock)
+// Threads that an SM holds at once, as the registers of a thread allow.
+constexpr int threads_of_sm(int kept) {
+  return kept == 2 ? 768 : kept == 3 ? 640 : 512;
+}
+
+template <int kKept, bool kAligned, bool kFrozen, class T, class W>
+__global__ void __launch_bounds__(kBlockBound<kKept>,
+                                  kAligned ? threads_of_sm(kKept) / kBlockBound<kKept> : 1)
     rms_norm_backward_kernel(Backward<T, W> b, Rows rows, int lanes) {
-  __shared__ float scratch[kWarp];
+  constexpr bool kRest = kKept == kMostKept;
+  __shared__ Scratch scratch;
   extern __shared__ float sums_of_teams[];
-  const int teams = blockDim.x / lanes;
-  const Part part{static_cast<int>(threadIdx.x) % lanes, lanes, rows.width};
-  float* partial = b.partials ? b.partials + blockIdx.x * rows.width : nullptr;
+  const Part part = part_of<kKept>(rows, lanes);
+  float* partial = kFrozen ? nullptr : b.partials + blockIdx.x * rows.width;
   float sums[kKept][kChunk<T>] = {};
-  if (partial)  // a rest has one team, whose threads keep to their own chunks
-    for (int64_t i = part.rest<T>(); i < part.width; i += part.step<T>())
-      for (int64_t j = i; j < part.width && j < i + kChunk<T>; ++j) partial[j] = 0;
-  for (int64_t r = int64_t{blockIdx.x} * teams + threadIdx.x / lanes; r < rows.count;
-       r += int64_t{gridDim.x} * teams) {
+  if constexpr (kRest && !kFrozen)  // a rest has one team, whose threads keep to their own chunks
+    for (int i = part.rest<T>(); i < part.width; i += part.step<T>())
+      for (int j = i; j < part.width && j < i + kChunk<T>; ++j) partial[j] = 0;
+  const int64_t step = rows_of_round(lanes);
+  int round = 0;
+  for (int64_t r = first_row_of_team(lanes); r < rows.count; r += step, ++round) {
     const int64_t at = rows.at(r);
-    Chunk<T> dy[kKept], x[kKept];
-    load_kept<kAligned>(dy, b.dy + at, part);
-    load_kept<kAligned>(x, b.x + at, part);
+    Kept<kKept, T> row;
+    row.template load<kAligned>(b, at, part);
     RowScale scale{b.rstd[r], 0};
+    if (kRest && lanes > kTeamsBlock && r + step < rows.count) prefetch(b, rows.at(r + step), part);
 #pragma unroll
     for (int k = 0; k < kKept; ++k) {
-      const int64_t i = part.kept<T>(k);
+      const int i = part.kept<T>(k);
       if (i < part.width)
-        scale.along = add_along_x<kAligned>(dy[k], x[k], b.weight + i, part.width - i, scale.along);
+        scale.along =
+            add_along_x<kAligned>(row.dy[k], row.x[k], b.weight + i, part.width - i, scale.along);
     }
-    scale.along = along_rest<kAligned>(b, at, part, scale.along);
+    if constexpr (kRest) scale.along = along_rest<kAligned>(b, at, part, scale.along);
+    keep_packed(row.dy);
+    keep_packed(row.x);
+    keep_packed(row.more);
     scale.along =
-        team_sum(scale.along, lanes, scratch) * scale.rstd / static_cast<float>(part.width);
+        team_sum(scale.along, lanes, scratch, round) * scale.rstd / static_cast<float>(part.width);
 #pragma unroll
     for (int k = 0; k < kKept; ++k) {
-      const int64_t i = part.kept<T>(k);
-      if (i < part.width) store_dx<kAligned>(b, dy[k], x[k], scale, at, i, part.width - i);
-      if (partial) add_dweight(dy[k], x[k], scale.rstd, sums[k]);
+      const int i = part.kept<T>(k);
+      if (i < part.width)
+        store_dx<kAligned>(row.dy[k], row.x[k], row.more[k], b.weight + i, scale, b.dx + at + i,
+                           part.width - i);
+      if constexpr (!kFrozen) add_dweight(row.dy[k], row.x[k], scale.rstd, sums[k]);
     }
-    store_rest<kAligned>(b, scale, at, part, partial);
+    if constexpr (kRest) store_rest<kAligned>(b, scale, at, part, partial);
   }
-  if (partial) store_partial<T>(sums, part, sums_of_teams, partial);
+  if constexpr (!kFrozen) store_partial(sums, part, sums_of_teams, partial);
 }
 
 constexpr int kColumns = 32, kSummers = 16;  // of a block that sums partials
@@ -173,29 +221,33 @@ void add_partials(const Tensor& partials, const Tensor& out, cudaStream_t stream
   });
 }
 
+template <bool kFrozen, class T, class W>
+void launch_rows(const Backward<T, W>& b, const Rows& rows, int64_t blocks, cudaStream_t stream) {
+  const Teams teams = teams_for(rows.width, kChunk<T>);
+  const size_t shared = kFrozen || teams.count() == 1
+                            ? 0
+                            : static_cast<size_t>(teams.count() * rows.width) * sizeof(float);
+  const bool aligned = rows_are_aligned<T>(rows, b.dy, b.x, b.dresidual, b.weight, b.dx);
+  with_path(teams.kept, aligned, [&](auto kept, auto aligned_type) {
+    rms_norm_backward_kernel<decltype(kept)::value, decltype(aligned_type)::value, kFrozen>
+        <<<static_cast<unsigned>(blocks), teams.threads, shared, stream>>>(b, rows, teams.lanes);
+  });
+  check(cudaGetLastError(), "rms_norm_backward");
+}
+
 // Fills b.partials and launches.
 template <class T, class W>
 void launch_backward(Backward<T, W> b, const Rows& rows, const Tensor& dweight, Device device) {
   CHECK(rows.count < (int64_t{1} << 31), "[rms_norm_backward] {} rows", rows.count);
   const cudaStream_t stream = stream_on(device);
   const Teams teams = teams_for(rows.width, kChunk<T>);
-  const int64_t wanted = divide_up(rows.count, kRowsOfTeam * teams.count());
-  const int64_t blocks = wanted < kRowBlocks ? wanted : kRowBlocks;
-  Tensor partials;
-  if (dweight.defined())
-    partials = Tensor::empty({blocks, rows.width}, DType::f32, device, MemoryTag::workspace);
+  const int64_t blocks = blocks_of_rows(rows.count, teams, threads_of_sm(teams.kept),
+                                        dweight.defined() ? kRowsOfTeam : 1);
+  if (!dweight.defined()) return launch_rows<true>(b, rows, blocks, stream);
+  const Tensor partials =
+      Tensor::empty({blocks, rows.width}, DType::f32, device, MemoryTag::workspace);
   b.partials = pointer<float>(partials);
-  const size_t shared = partials.defined() && teams.count() > 1
-                            ? static_cast<size_t>(teams.count() * rows.width) * sizeof(float)
-                            : 0;
-  with_alignment(rows_are_aligned<T>(rows, b.dy, b.x, b.dresidual, b.weight, b.dx),
-                 [&](auto aligned) {
-                   rms_norm_backward_kernel<decltype(aligned)::value>
-                       <<<static_cast<unsigned>(blocks), teams.threads, shared, stream>>>(
-                           b, rows, teams.lanes);
-                 });
-  check(cudaGetLastError(), "rms_norm_backward");
-  if (!dweight.defined()) return;
+  launch_rows<false>(b, rows, blocks, stream);
   add_partials(partials, dweight, stream);
   check(cudaGetLastError(), "rms_norm_backward: dweight");
 }

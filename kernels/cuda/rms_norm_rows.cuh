@@ -1,5 +1,5 @@
 // RMSNorm over rows that may lie inside wider ones (the heads of a fused qkv): a team of threads
-// takes a row and keeps up to kKept chunks of it a thread in registers; what is wider is read
+// takes a row and keeps up to kMostKept chunks of it a thread in registers; what is wider is read
 // again. Nothing here depends on more than the shape, so bits repeat.
 #pragma once
 
@@ -7,9 +7,14 @@
 
 namespace weft::ops::cuda {
 
-constexpr int kKept = 4;             // chunks a thread keeps
-constexpr int kWidestBlock = 512;    // threads of a block that takes one row
-constexpr int64_t kRowBlocks = 512;  // blocks that share the rows of a backward, at most
+constexpr int kMostKept = 4;       // chunks a thread keeps
+constexpr int kWidestBlock = 512;  // threads of a block that takes one row
+constexpr int kTeamsBlock = 128;   // threads of a block of teams
+constexpr int kSms = 132;          // that a launch is made for, whatever the GPU has
+
+// Threads of a block that keeps kKept chunks a thread, at most.
+template <int kKept>
+constexpr int kBlockBound = kKept == kMostKept ? kWidestBlock : kTeamsBlock;
 
 struct Rows {
   int64_t count = 0;
@@ -26,67 +31,130 @@ struct Rows {
   }
 };
 
-// Threads of a block and of a team: a part of a warp, or the block.
+// Threads of a block and of a team: a part of a warp, or the block. Which thread takes which chunk
+// follows from the lanes alone; `kept` is the chunks that each needs room for.
 struct Teams {
-  int threads = kThreads, lanes = 1;
+  int threads = kTeamsBlock, lanes = 1, kept = 2;
   int count() const { return threads / lanes; }
 };
 inline Teams teams_for(int64_t width, int chunk) {
-  const int64_t need = divide_up(divide_up(width, chunk), kKept);
+  CHECK(width < (int64_t{1} << 30), "[rms_norm] rows of {}", width);
+  const auto chunks = static_cast<int>(divide_up(width, chunk));
   Teams teams;
-  while (teams.lanes < need && teams.lanes < kWarp) teams.lanes *= 2;
-  if (need <= kWarp) return teams;
-  const int64_t threads = divide_up(need, kWarp) * kWarp;
-  teams.lanes = static_cast<int>(threads < kWidestBlock ? threads : kWidestBlock);
-  return {teams.lanes, teams.lanes};
+  while (teams.lanes < kWarp && chunks > 2 * teams.lanes) teams.lanes *= 2;
+  if (chunks <= kMostKept * kWarp) {
+    if (chunks > 2 * kWarp) teams.kept = chunks > 3 * kWarp ? 4 : 3;
+    return teams;
+  }
+  const auto threads = static_cast<int>(divide_up(chunks, kMostKept * kWarp)) * kWarp;
+  teams.lanes = threads < kWidestBlock ? threads : kWidestBlock;
+  return {teams.lanes, teams.lanes, kMostKept};
+}
+
+// Blocks that share `rows`: what kSms SMs hold at once, less where every team then still has as
+// many rows to take as the busiest, or at least `least`.
+inline int64_t blocks_of_rows(int64_t rows, const Teams& teams, int threads_of_sm, int64_t least) {
+  const int64_t of_sm = threads_of_sm < teams.threads ? 1 : threads_of_sm / teams.threads;
+  const int64_t wanted = divide_up(rows, teams.count());
+  const int64_t rounds = divide_up(wanted, kSms * of_sm);
+  return divide_up(wanted, rounds < least ? least : rounds);
+}
+
+// Calls f(kept, aligned), both integral constants. Elements read one by one have one kernel.
+template <class F>
+void with_path(int kept, bool aligned, F&& f) {
+  using std::integral_constant;
+  if (!aligned)
+    f(integral_constant<int, kMostKept>(), std::false_type());
+  else if (kept == 2)
+    f(integral_constant<int, 2>(), std::true_type());
+  else if (kept == 3)
+    f(integral_constant<int, 3>(), std::true_type());
+  else
+    f(integral_constant<int, kMostKept>(), std::true_type());
 }
 
 // A thread's part of a row: chunks lane, lane + lanes, ...
 struct Part {
-  int lane, lanes;
-  int64_t width;
+  int lane, lanes, width;
   template <class T>
-  __device__ int64_t kept(int k) const {
-    return int64_t{lane + k * lanes} * kChunk<T>;
+  __device__ int kept(int k) const {
+    return (lane + k * lanes) * kChunk<T>;
   }
   // The first element that is not kept, and the way to the next.
   template <class T>
-  __device__ int64_t rest() const {
-    return kept<T>(kKept);
+  __device__ int rest() const {
+    return kept<T>(kMostKept);
   }
   template <class T>
-  __device__ int64_t step() const {
-    return int64_t{lanes} * kChunk<T>;
+  __device__ int step() const {
+    return lanes * kChunk<T>;
   }
+};
+// A team that keeps 3 chunks a thread is a warp.
+template <int kKept>
+__device__ Part part_of(const Rows& rows, int lanes) {
+  if (kKept == 3) lanes = kWarp;
+  return {static_cast<int>(threadIdx.x) % lanes, lanes, static_cast<int>(rows.width)};
+}
+__device__ inline int64_t first_row_of_team(int lanes) {
+  return int64_t{blockIdx.x} * (blockDim.x / lanes) + threadIdx.x / lanes;
+}
+__device__ inline int64_t rows_of_round(int lanes) {
+  return int64_t{gridDim.x} * (blockDim.x / lanes);
+}
+
+// What the block's warps say in an even and in an odd round: a warp may be one round ahead.
+struct Scratch {
+  float of_warp[2][kWarp];
 };
 
 // Sum over the team, the same order always; every thread of it has it. A team of more than a warp
-// is the block.
-__device__ inline float team_sum(float value, int lanes, float* scratch) {
-  if (lanes > kWarp) return block_sum(value, scratch);
-  const unsigned lane = threadIdx.x % kWarp;
-  const unsigned all = lanes == kWarp ? 0xffffffffu : (1u << lanes) - 1u;
-  const unsigned team = all << (lane / lanes * lanes);
-  for (int offset = lanes / 2; offset > 0; offset /= 2)
-    value += __shfl_xor_sync(team, value, offset);
+// is the block, whose rounds count 0, 1, ...
+__device__ inline float team_sum(float value, int lanes, Scratch& scratch, int round) {
+  const int lane = threadIdx.x % kWarp;
+  const unsigned all = lanes >= kWarp ? 0xffffffffu : (1u << lanes) - 1u;
+  const unsigned team = lanes >= kWarp ? all : all << (lane / lanes * lanes);
+#pragma unroll
+  for (int offset = kWarp / 2; offset > 0; offset /= 2)
+    if (offset < lanes) value += __shfl_xor_sync(team, value, offset);
+  if (lanes <= kWarp) return value;
+  float* of_warp = scratch.of_warp[round % 2];
+  if (lane == 0) of_warp[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  value = lane < static_cast<int>(blockDim.x) / kWarp ? of_warp[lane] : 0.0f;
+#pragma unroll
+  for (int offset = kWarp / 2; offset > 0; offset /= 2)
+    value += __shfl_xor_sync(0xffffffffu, value, offset);
   return value;
 }
 
 // Chunks of a row that are kept; 0 behind its end.
-template <bool kAligned, class T>
+template <bool kAligned, int kKept, class T>
 __device__ void load_kept(Chunk<T> (&kept)[kKept], const T* row, const Part& part) {
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
-    const int64_t i = part.kept<T>(k);
+    const int i = part.kept<T>(k);
     kept[k] = Chunk<T>{};
     if (i < part.width) kept[k] = load_chunk<kAligned>(row + i, part.width - i);
+  }
+}
+
+// The compiler forgets what it read of memory and converted of the chunks: they stay as they were
+// loaded, in half the registers of floats, and are converted again.
+template <int kKept, class T>
+__device__ void keep_packed(Chunk<T> (&kept)[kKept]) {
+#pragma unroll
+  for (int k = 0; k < kKept; ++k) {
+    uint4& packed = *reinterpret_cast<uint4*>(&kept[k]);
+    asm volatile("" : "+r"(packed.x), "+r"(packed.y), "+r"(packed.z), "+r"(packed.w) : : "memory");
   }
 }
 
 template <class T>
 __device__ float add_squares(const Chunk<T>& x, float sum) {
 #pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j) sum += to_float(x.at[j]) * to_float(x.at[j]);
+  for (int j = 0; j < kChunk<T>; ++j) sum = __fmaf_rn(to_float(x.at[j]), to_float(x.at[j]), sum);
   return sum;
 }
 
@@ -102,7 +170,7 @@ __device__ Chunk<T> add(const Chunk<T>& x, const Chunk<T>& y) {
 
 // y = x * rstd * weight: the one place that makes y, so that a rebuild has the same bits.
 template <bool kAligned, class T, class W>
-__device__ void normalise(const Chunk<T>& x, float rstd, const W* weight, T* y, int64_t left) {
+__device__ void normalise(const Chunk<T>& x, float rstd, const W* weight, T* y, int left) {
   float w[kChunk<T>];
   load_floats<kAligned>(w, weight, left);
 #pragma unroll
