@@ -17,11 +17,11 @@ struct Forward {
 };
 
 // The rows' kept chunks, with the residual added and the sum stored where there is one.
-template <bool kAligned, int kKept, class T, class W>
+template <bool kAligned, bool kRebuild, int kKept, class T, class W>
 __device__ void load_input(Chunk<T> (&kept)[kKept], const Forward<T, W>& f, int64_t at,
                            const Part& part) {
   load_kept<kAligned>(kept, f.x + at, part);
-  if (!f.residual) return;
+  if (kRebuild || !f.residual) return;
   Chunk<T> residual[kKept];
   load_kept<kAligned>(residual, f.residual + at, part);
 #pragma unroll
@@ -81,18 +81,19 @@ __global__ void __launch_bounds__(kBlockBound<kKept>,
   __shared__ Scratch scratch;
   const Part part = part_of<kKept>(rows, lanes);
   int round = 0;
-  for (int64_t r = first_row_of_team(lanes); r < rows.count; r += rows_of_round(lanes), ++round) {
+  for (int64_t r = first_row_of_team(part.lanes); r < rows.count;
+       r += rows_of_round(part.lanes), ++round) {
     const int64_t at = rows.at(r);
     float rstd = kRebuild ? f.rstd[r] : 0.0f;
     Chunk<T> kept[kKept];
-    load_input<kAligned>(kept, f, at, part);
+    load_input<kAligned, kRebuild>(kept, f, at, part);
     if constexpr (!kRebuild) {
       float squares = 0;
 #pragma unroll
       for (int k = 0; k < kKept; ++k) squares = add_squares(kept[k], squares);
       if constexpr (kKept == kMostKept) squares = add_rest<kAligned>(f, at, part, squares);
       keep_packed(kept);
-      squares = team_sum(squares, lanes, scratch, round);
+      squares = team_sum(squares, part.lanes, scratch, round);
       rstd = 1.0f / sqrtf(squares / static_cast<float>(part.width) + f.eps);
       if (part.lane == 0) f.rstd[r] = rstd;
     }

@@ -156,14 +156,15 @@ __global__ void __launch_bounds__(kBlockBound<kKept>,
   if constexpr (kRest && !kFrozen)  // a rest has one team, whose threads keep to their own chunks
     for (int i = part.rest<T>(); i < part.width; i += part.step<T>())
       for (int j = i; j < part.width && j < i + kChunk<T>; ++j) partial[j] = 0;
-  const int64_t step = rows_of_round(lanes);
+  const int64_t step = rows_of_round(part.lanes);
   int round = 0;
-  for (int64_t r = first_row_of_team(lanes); r < rows.count; r += step, ++round) {
+  for (int64_t r = first_row_of_team(part.lanes); r < rows.count; r += step, ++round) {
     const int64_t at = rows.at(r);
     Kept<kKept, T> row;
     row.template load<kAligned>(b, at, part);
     RowScale scale{b.rstd[r], 0};
-    if (kRest && lanes > kTeamsBlock && r + step < rows.count) prefetch(b, rows.at(r + step), part);
+    if (kRest && part.lanes > kTeamsBlock && r + step < rows.count)
+      prefetch(b, rows.at(r + step), part);
 #pragma unroll
     for (int k = 0; k < kKept; ++k) {
       const int i = part.kept<T>(k);
@@ -175,8 +176,8 @@ __global__ void __launch_bounds__(kBlockBound<kKept>,
     keep_packed(row.dy);
     keep_packed(row.x);
     keep_packed(row.more);
-    scale.along =
-        team_sum(scale.along, lanes, scratch, round) * scale.rstd / static_cast<float>(part.width);
+    scale.along = team_sum(scale.along, part.lanes, scratch, round) * scale.rstd /
+                  static_cast<float>(part.width);
 #pragma unroll
     for (int k = 0; k < kKept; ++k) {
       const int i = part.kept<T>(k);

@@ -109,12 +109,12 @@ struct Scratch {
   float of_warp[2][kWarp];
 };
 
-// Sum over the team, the same order always; every thread of it has it. A team of more than a warp
-// is the block, whose rounds count 0, 1, ...
+// Sum over the team, the same order always; every thread of it has it. A team is a power of 2 of a
+// warp's lanes, or the block, whose rounds count 0, 1, ...
 __device__ inline float team_sum(float value, int lanes, Scratch& scratch, int round) {
   const int lane = threadIdx.x % kWarp;
   const unsigned all = lanes >= kWarp ? 0xffffffffu : (1u << lanes) - 1u;
-  const unsigned team = lanes >= kWarp ? all : all << (lane / lanes * lanes);
+  const unsigned team = lanes >= kWarp ? all : all << (lane & -lanes);
 #pragma unroll
   for (int offset = kWarp / 2; offset > 0; offset /= 2)
     if (offset < lanes) value += __shfl_xor_sync(team, value, offset);
