@@ -42,8 +42,10 @@ Units::Units(std::vector<nn::Unit> units, std::shared_ptr<Communicator> data,
     : table_(std::move(units), sizes), rank_(rank), data_(std::move(data)) {
   CHECK(data_->size() == sizes.data, "a group of {} for {} data ranks", data_->size(), sizes.data);
   of_unit_.resize(table_.units().size());
-  for (size_t b = 0; b < table_.buffers().size(); ++b)
+  for (size_t b = 0; b < table_.buffers().size(); ++b) {
     of_unit_[table_.buffers()[b].unit].push_back(b);
+    if (table_.buffers()[b].trainable) trainable_.push_back(b);
+  }
 }
 
 Units::Units(std::vector<nn::Unit> units, const Mesh& mesh)
@@ -169,15 +171,17 @@ void Units::finish_reduce() {
 }
 
 void Units::publish() {
-  for (size_t b = 0; b < memory_.size(); ++b) {
-    const FlatBuffer& buffer = table_.buffers()[b];
-    if (!buffer.trainable) continue;
-    const Tensor& value = memory_[b].value;
-    const std::string& name = table_.units()[buffer.unit].name;
-    if (data_->size() > 1) memory_[b].span = {"publish", name, data_->stream()};
-    memory_[b].publishing = data_->all_gather(shard_of(buffer, value), value, name);
-    memory_[b].span.issued();
-  }
+  for (size_t shard = 0; shard < trainable_.size(); ++shard) publish(shard);
+}
+
+void Units::publish(size_t shard) {
+  const size_t b = trainable_[shard];
+  const FlatBuffer& buffer = table_.buffers()[b];
+  const Tensor& value = memory_[b].value;
+  const std::string& name = table_.units()[buffer.unit].name;
+  if (data_->size() > 1) memory_[b].span = {"publish", name, data_->stream()};
+  memory_[b].publishing = data_->all_gather(shard_of(buffer, value), value, name);
+  memory_[b].span.issued();
 }
 
 void Units::zero_gradients() {
