@@ -50,7 +50,8 @@ void Adamw::take_values() {
     if (states_[i].master.defined()) ops::cast(shards_[i].value, states_[i].master);
 }
 
-Tensor Adamw::update(double lr, int64_t step, const Tensor& gathered) {
+Tensor Adamw::update(double lr, int64_t step, const Tensor& gathered,
+                     const std::function<void(size_t)>& updated) {
   const Tensor report =
       Tensor::empty({static_cast<int64_t>(ops::StepReport::count_)}, DType::f64, gathered.device());
   ops::update_control({.gathered = gathered,
@@ -63,27 +64,33 @@ Tensor Adamw::update(double lr, int64_t step, const Tensor& gathered) {
                        .beta2 = options_.beta2,
                        .scale_window = options_.scale_window});
   const uint64_t key = mix(options_.seed, static_cast<uint64_t>(step));
-  for (const Run& run : runs_) {
-    const auto part = [&](const Tensor& t) {
-      return t.defined() ? t.flat(run.offset, {run.count}) : Tensor();
-    };
-    const nn::Shard& shard = shards_[run.shard];
-    const State& state = states_[run.shard];
-    ops::adamw(
-        {.value = part(shard.value),
-         .master = part(state.master),
-         .grad = part(shard.grad),
-         .m = part(state.m),
-         .v = part(state.v),
-         .control = control_,
-         .hyper = {.lr = static_cast<float>(lr * run.lr_scale),
-                   .beta1 = static_cast<float>(options_.beta1),
-                   .beta2 = static_cast<float>(options_.beta2),
-                   .eps = static_cast<float>(options_.eps),
-                   .weight_decay = run.decay ? static_cast<float>(options_.weight_decay) : 0.0f},
-         .rounding = {mix(key, run.name), run.begin}});
+  auto run = runs_.begin();
+  for (size_t shard = 0; shard < shards_.size(); ++shard) {
+    for (; run != runs_.end() && run->shard == shard; ++run) update_run(*run, lr, key);
+    if (updated) updated(shard);
   }
   return report;
+}
+
+void Adamw::update_run(const Run& run, double lr, uint64_t key) {
+  const auto part = [&](const Tensor& t) {
+    return t.defined() ? t.flat(run.offset, {run.count}) : Tensor();
+  };
+  const nn::Shard& shard = shards_[run.shard];
+  const State& state = states_[run.shard];
+  ops::adamw(
+      {.value = part(shard.value),
+       .master = part(state.master),
+       .grad = part(shard.grad),
+       .m = part(state.m),
+       .v = part(state.v),
+       .control = control_,
+       .hyper = {.lr = static_cast<float>(lr * run.lr_scale),
+                 .beta1 = static_cast<float>(options_.beta1),
+                 .beta2 = static_cast<float>(options_.beta2),
+                 .eps = static_cast<float>(options_.eps),
+                 .weight_decay = run.decay ? static_cast<float>(options_.weight_decay) : 0.0f},
+       .rounding = {mix(key, run.name), run.begin}});
 }
 
 Tensor Adamw::loss_scale() const {

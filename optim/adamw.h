@@ -2,6 +2,7 @@
 // layers.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "core/nn/shard.h"
@@ -40,9 +41,10 @@ class Adamw {
 
   // One update of every segment, or none where a loss or gradient is not finite. gathered [ranks,
   // shards + losses] f64: see ops::UpdateControlArgs. `step` keys stochastic rounding. Returns
-  // ops::StepReport's numbers; nobody waits for a GPU. Values are written: parallel::Units::publish
-  // comes next.
-  Tensor update(double lr, int64_t step, const Tensor& gathered);
+  // ops::StepReport's numbers; nobody waits for a GPU. `updated(i)` is called once shard i's value
+  // is written, in order: parallel::Units::publish.
+  Tensor update(double lr, int64_t step, const Tensor& gathered,
+                const std::function<void(size_t shard)>& updated = {});
   // The factor of the loss now: [1] f32, where the shards are.
   Tensor loss_scale() const;
 
@@ -67,6 +69,7 @@ class Adamw {
     int64_t begin = 0;  // and its first element's index in the parameter
   };
   void add_runs(size_t shard);
+  void update_run(const Run& run, double lr, uint64_t key);
   bool rounds_stochastically(const nn::Shard& shard) const;
 
   std::vector<nn::Shard> shards_;

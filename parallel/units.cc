@@ -42,8 +42,10 @@ Units::Units(std::vector<nn::Unit> units, std::shared_ptr<Communicator> data,
     : table_(std::move(units), sizes), rank_(rank), data_(std::move(data)) {
   CHECK(data_->size() == sizes.data, "a group of {} for {} data ranks", data_->size(), sizes.data);
   of_unit_.resize(table_.units().size());
-  for (size_t b = 0; b < table_.buffers().size(); ++b)
+  for (size_t b = 0; b < table_.buffers().size(); ++b) {
     of_unit_[table_.buffers()[b].unit].push_back(b);
+    if (table_.buffers()[b].trainable) trainable_.push_back(b);
+  }
 }
 
 Units::Units(std::vector<nn::Unit> units, const Mesh& mesh)
@@ -126,6 +128,7 @@ void Units::start_ready() {
 }
 
 void Units::start_reduce(size_t b) {
+  zero_stale_gradients(b);  // nothing was multiplied: this rank had no tokens
   Memory& memory = memory_[b];
   const FlatBuffer& buffer = table_.buffers()[b];
   const DType dtype = reduce_dtype_.value_or(memory.grad.dtype());
@@ -168,21 +171,37 @@ void Units::finish_reduce() {
 }
 
 void Units::publish() {
-  for (size_t b = 0; b < memory_.size(); ++b) {
-    const FlatBuffer& buffer = table_.buffers()[b];
-    if (!buffer.trainable) continue;
-    const Tensor& value = memory_[b].value;
-    const std::string& name = table_.units()[buffer.unit].name;
-    if (data_->size() > 1) memory_[b].span = {"publish", name, data_->stream()};
-    memory_[b].publishing = data_->all_gather(shard_of(buffer, value), value, name);
-    memory_[b].span.issued();
-  }
+  for (size_t shard = 0; shard < trainable_.size(); ++shard) publish(shard);
+}
+
+void Units::publish(size_t shard) {
+  const size_t b = trainable_[shard];
+  const FlatBuffer& buffer = table_.buffers()[b];
+  const Tensor& value = memory_[b].value;
+  const std::string& name = table_.units()[buffer.unit].name;
+  if (data_->size() > 1) memory_[b].span = {"publish", name, data_->stream()};
+  memory_[b].publishing = data_->all_gather(shard_of(buffer, value), value, name);
+  memory_[b].span.issued();
 }
 
 void Units::zero_gradients() {
-  for (Memory& memory : memory_)
-    if (memory.grad.defined()) memory.grad.zero_();
+  for (size_t b = 0; b < memory_.size(); ++b) {
+    if (!memory_[b].grad.defined()) continue;
+    for (const FlatEntry& e : table_.buffers()[b].entries) {
+      e.parameter->stale = e.parameter->grad_is_product;
+      if (!e.parameter->stale) e.parameter->grad.zero_();
+    }
+  }
   begin_step();
+}
+
+void Units::zero_stale_gradients() {
+  for (size_t b = 0; b < memory_.size(); ++b) zero_stale_gradients(b);
+}
+
+void Units::zero_stale_gradients(size_t b) {
+  for (const FlatEntry& e : table_.buffers()[b].entries)
+    if (std::exchange(e.parameter->stale, false)) e.parameter->grad.zero_();
 }
 
 std::vector<nn::Shard> Units::shards() const {

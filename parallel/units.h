@@ -61,7 +61,10 @@ class Units {
   void finish_reduce();  // starts what was not started, waits for all
   // Starts the gathering of updated value shards, in the units' order; gather(unit) waits for it.
   void publish();
+  void publish(size_t shard);  // of one of shards(), once it is updated; in their order
+  // Of products they become stale (nn::Parameter), the others zero.
   void zero_gradients();
+  void zero_stale_gradients();  // before whoever adds to gradients without asking
 
   // This rank's shard of every trainable buffer, in order of buffers. Views: valid until the next
   // materialize.
@@ -86,6 +89,7 @@ class Units {
   void begin_step();
   void start_ready();
   void start_reduce(size_t buffer);
+  void zero_stale_gradients(size_t buffer);
   void finish_reduce(size_t buffer);
   void end_spans();  // of what is done
 
@@ -94,6 +98,7 @@ class Units {
   std::shared_ptr<Communicator> data_;
   std::vector<Memory> memory_;                // one a buffer
   std::vector<std::vector<size_t>> of_unit_;  // buffers of a unit
+  std::vector<size_t> trainable_;             // buffers that have a shard
   std::vector<bool> ready_;                   // reduce(unit) was called in this step
   int next_reduce_ = -1;                      // the unit whose sum starts next
   std::optional<DType> reduce_dtype_;

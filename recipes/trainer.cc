@@ -213,8 +213,8 @@ void Trainer::launch(const data::StepData& data) {
                 .trained_tokens = data.trained_tokens,
                 .lr = optim::learning_rate(schedule_, state_.step),
                 .report = {}};
-  next.report = Readback(optimizer_.update(next.lr, state_.step, all));
-  model.units->publish();
+  next.report = Readback(optimizer_.update(next.lr, state_.step, all,
+                                           [&](size_t shard) { model.units->publish(shard); }));
   settle();
   state_.step += 1;
   launched_ = std::move(next);
