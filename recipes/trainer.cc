@@ -144,6 +144,9 @@ void Trainer::run() {
     }
   }
   finish_publishing();
+  const int64_t requests = memory_requests(parts_.model.device);
+  log::debug("memory: {} requests to the driver, {} of them after the second step", requests,
+             steps_here_ > 2 ? requests - early_requests_ : 0);
   if (out_of_time())
     log::info("train.max_time is over after {} of {} steps", state_.step, total_steps_);
   else if (state_.step < total_steps_)
@@ -217,6 +220,7 @@ void Trainer::launch(const data::StepData& data) {
   model.units->publish();
   settle();
   state_.step += 1;
+  if (++steps_here_ == 2) early_requests_ = memory_requests(model.device);
   launched_ = std::move(next);
   if (model.device.is_cpu()) settle();
 }
