@@ -114,7 +114,9 @@ void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Comm
   ops::allow_tf32(config.train.tf32);
   Model model = load_model(model_options(config, mesh, device));
   check_sequence(config, model);
-  choose_product_algorithms(model, config, options.cache_folder, *world);
+  with_memory_advice(config, model, [&] {
+    choose_product_algorithms(model, config, options.cache_folder, *world);
+  });
   const data::Datasets datasets = data::open_datasets(config.data, *model.description.tokenizer,
                                                       model.description.tokenizer_config,
                                                       {.vocab_size = model.config.vocab_size});

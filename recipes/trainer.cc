@@ -144,9 +144,8 @@ void Trainer::run() {
     }
   }
   finish_publishing();
-  const int64_t requests = memory_requests(parts_.model.device);
-  log::debug("memory: {} requests to the driver, {} of them after the second step", requests,
-             steps_here_ > 2 ? requests - early_requests_ : 0);
+  log::debug("memory: {} requests to the driver in the first two steps, {} in the others",
+             early_requests_, late_requests_);
   if (out_of_time())
     log::info("train.max_time is over after {} of {} steps", state_.step, total_steps_);
   else if (state_.step < total_steps_)
@@ -220,7 +219,9 @@ void Trainer::launch(const data::StepData& data) {
   model.units->publish();
   settle();
   state_.step += 1;
-  if (++steps_here_ == 2) early_requests_ = memory_requests(model.device);
+  const int64_t requests = memory_requests(model.device);
+  if (++steps_here_ <= 2) early_requests_ = requests;
+  late_requests_ = requests - early_requests_;
   launched_ = std::move(next);
   if (model.device.is_cpu()) settle();
 }
