@@ -126,6 +126,7 @@ void Units::start_ready() {
 }
 
 void Units::start_reduce(size_t b) {
+  zero_stale_gradients(b);  // nothing was multiplied: this rank had no tokens
   Memory& memory = memory_[b];
   const FlatBuffer& buffer = table_.buffers()[b];
   const DType dtype = reduce_dtype_.value_or(memory.grad.dtype());
@@ -180,9 +181,23 @@ void Units::publish() {
 }
 
 void Units::zero_gradients() {
-  for (Memory& memory : memory_)
-    if (memory.grad.defined()) memory.grad.zero_();
+  for (size_t b = 0; b < memory_.size(); ++b) {
+    if (!memory_[b].grad.defined()) continue;
+    for (const FlatEntry& e : table_.buffers()[b].entries) {
+      e.parameter->stale = e.parameter->grad_is_product;
+      if (!e.parameter->stale) e.parameter->grad.zero_();
+    }
+  }
   begin_step();
+}
+
+void Units::zero_stale_gradients() {
+  for (size_t b = 0; b < memory_.size(); ++b) zero_stale_gradients(b);
+}
+
+void Units::zero_stale_gradients(size_t b) {
+  for (const FlatEntry& e : table_.buffers()[b].entries)
+    if (std::exchange(e.parameter->stale, false)) e.parameter->grad.zero_();
 }
 
 std::vector<nn::Shard> Units::shards() const {

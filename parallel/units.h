@@ -61,7 +61,9 @@ class Units {
   void finish_reduce();  // starts what was not started, waits for all
   // Starts the gathering of updated value shards, in the units' order; gather(unit) waits for it.
   void publish();
+  // Of products they become stale (nn::Parameter), the others zero.
   void zero_gradients();
+  void zero_stale_gradients();  // before whoever adds to gradients without asking
 
   // This rank's shard of every trainable buffer, in order of buffers. Views: valid until the next
   // materialize.
@@ -86,6 +88,7 @@ class Units {
   void begin_step();
   void start_ready();
   void start_reduce(size_t buffer);
+  void zero_stale_gradients(size_t buffer);
   void finish_reduce(size_t buffer);
   void end_spans();  // of what is done
 

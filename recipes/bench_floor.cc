@@ -140,7 +140,8 @@ int64_t StepShape::layers(Recompute mode) const {
 
 // Elements of a token and layer, h: width, q and k: widths of queries and keys, f: of gate:
 //
-//   forward   residual add + norm, twice: read 2h, write sum and normed      8h
+//   forward   norm, twice: read and write h                                   4h
+//             residual, twice: read by the product that it is added to        2h
 //             RoPE on q and k, in place                                      2(q + k)
 //             SwiGLU: read gate and up, write the product                    3f
 //   backward  SwiGLU: read dy, gate, up, write dgate, dup                    5f
@@ -148,7 +149,7 @@ int64_t StepShape::layers(Recompute mode) const {
 //             RoPE on dq and dk                                              2(q + k)
 //   again     selective: the outputs of the norms and of SwiGLU written once more, by the passes
 //             above, which have read what they come from                     2h + f
-//             full: all of the forward but for the last sum                  8h + 2(q + k) + 3f
+//             full: all of the forward but for the last sum                  6h + 2(q + k) + 3f
 //   LoRA      gradients of the A and B of a projection: one pass over its x and one over its dy
 //
 // and of a token, v: vocabulary: the logits are read for their sum and read and written for their
@@ -160,7 +161,7 @@ double elementwise_bytes(const StepShape& s) {
   const double q = static_cast<double>(c.num_attention_heads * c.head_dim);
   const double k = static_cast<double>(c.num_key_value_heads * c.head_dim);
   const double v = static_cast<double>(c.vocab_size);
-  const double forward = 8 * h + 2 * (q + k) + 3 * f;
+  const double forward = 6 * h + 2 * (q + k) + 3 * f;
   double layer = forward + 5 * f + 8 * h + 2 * (q + k);
   if (s.frozen_base) layer += (h + q + 2 * k) + (q + h) + (h + 2 * f) + (f + h);
   const double again = static_cast<double>(s.layers(Recompute::selective)) * (2 * h + f) +

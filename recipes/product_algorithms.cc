@@ -39,7 +39,8 @@ data::Batch full_batch(int64_t rows, int64_t seq_len, int64_t vocab_size) {
   return batch;
 }
 
-// Forward and backward of one micro-batch, whose sum nobody reduces.
+// Forward and backward of a step's first micro-batch and, where there are more, of another, which
+// adds to its gradients. Nobody reduces their sums.
 void warm_up(const Model& model, const RunConfig& config) {
   const data::Batch batch =
       full_batch(config.train.micro_batch, config.data.seq_len, model.config.vocab_size);
@@ -53,7 +54,10 @@ void warm_up(const Model& model, const RunConfig& config) {
   models::UnitHooks hooks = model.hooks();
   hooks.reduce = [](size_t) {};
   // Recomputing every layer where the run recomputes some has the same products.
-  model.decoder->train(step, config.train.recompute, hooks, /*last_micro_batch=*/true);
+  const int64_t at_once = config.train.micro_batch * model.units->communicator()->size();
+  model.units->zero_gradients();
+  for (int i = 0; i < (config.train.global_batch > at_once ? 2 : 1); ++i)
+    model.decoder->train(step, config.train.recompute, hooks, /*last_micro_batch=*/false);
 }
 
 // The known algorithms that the run's micro-batches take, and those that had to be timed.
@@ -67,7 +71,6 @@ ops::ProductTable time_products(const Model& model, const RunConfig& config,
     if (error.kind() != ErrorKind::unavailable) throw;
     log::warn("the warm-up that times products stopped early: {}", error.what());
   }
-  model.units->zero_gradients();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   if (timing.timed() > 0)
     log::info("timed the algorithms of {} products in {:.1f} s", timing.timed(), seconds.count());

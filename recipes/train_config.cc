@@ -82,7 +82,9 @@ void TrainConfig::visit(ConfigVisitor& v) {
           "`full`: keep only each block's input and compute the rest again in backward")
       .may_change();
   v.field("recompute_layers", recompute_layers,
-          "recompute in so many blocks, from the first, and keep everything in the others; 0: all")
+          "recompute so in the first blocks only, in the others what is cheaper (selective after "
+          "full, "
+          "none after selective); 0: in all")
       .at_least(0)
       .may_change();
   v.field("eval_every", eval_every, "held-out evaluation every so many steps; 0: only at the end")

@@ -28,7 +28,8 @@ class Builder {
                   .shape = {rows, cols},
                   .dtype = dtype_,
                   .init = {Init::Kind::normal, static_cast<float>(c_.initializer_range)},
-                  .partition = partition});
+                  .partition = partition,
+                  .grad_is_product = true});
   }
   ParameterPtr vector(const std::string& name, int64_t size, Init::Kind init,
                       Partition partition) const {
@@ -133,6 +134,7 @@ Decoder::Decoder(const DecoderConfig& config, DType dtype)
   const Partition by_vocabulary{.dim = 0};
   const auto table =
       build.matrix("model.embed_tokens", config_.vocab_size, config_.hidden_size, by_vocabulary);
+  table->grad_is_product = false;
   embedding_ = std::make_unique<nn::Embedding>(table);
   for (int i = 0; i < config_.num_hidden_layers; ++i) blocks_.push_back(build.block(i));
   head_ = std::make_unique<nn::Head>(

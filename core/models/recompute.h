@@ -12,14 +12,18 @@ enum class Recompute {
   full,       // keep each block's input only
 };
 
-// The mode holds for the first `layers` blocks; the others keep everything.
+// The mode holds for the first `layers` blocks; the others do what is next in cost: selective after
+// full, none after selective.
 struct RecomputePlan {
   Recompute mode = Recompute::none;
   size_t layers = std::numeric_limits<size_t>::max();
 
   RecomputePlan(Recompute all) : mode(all) {}
   RecomputePlan(Recompute first, size_t count) : mode(first), layers(count) {}
-  Recompute of(size_t layer) const { return layer < layers ? mode : Recompute::none; }
+  Recompute of(size_t layer) const {
+    if (layer < layers || mode == Recompute::none) return mode;
+    return mode == Recompute::full ? Recompute::selective : Recompute::none;
+  }
 };
 
 }  // namespace weft::models

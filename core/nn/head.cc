@@ -1,6 +1,7 @@
 #include "core/nn/head.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "core/ops/cross_entropy.h"
 #include "core/ops/elementwise.h"
@@ -13,9 +14,10 @@ namespace {
 
 // Chunks of nearly equal size that cover `rows`: large enough for products to be fast, small beside
 // what a block keeps. A CPU's fits its caches.
-int64_t rows_at_once(int64_t rows, int64_t vocab_size, const Tensor& x) {
+// `trains`: each chunk goes over the weight's whole gradient.
+int64_t rows_at_once(int64_t rows, int64_t vocab_size, const Tensor& x, bool trains) {
   const bool on_cpu = x.device().is_cpu();
-  const int64_t bytes = on_cpu ? int64_t{64} << 20 : int64_t{1} << 30;
+  const int64_t bytes = int64_t{1} << (on_cpu ? 26 : trains ? 31 : 29);
   const int64_t element = on_cpu ? 4 : static_cast<int64_t>(size_of(x.dtype()));
   const int64_t most =
       std::clamp<int64_t>(bytes / (element * vocab_size), 16, on_cpu ? 1024 : 8192);
@@ -46,7 +48,11 @@ HeadLoss read_results(const std::vector<ChunkResult>& chunks, const Tensor& labe
   return total;
 }
 
-// The rows of x that have a label.
+// A row without a label that goes through the head costs less than taking the others out, as long
+// as there are few of them.
+constexpr int64_t kRowsABlank = 512;
+
+// The rows of x that go through the head.
 Tensor scored_rows(const Tensor& x, const Step& step) {
   return step.scored_rows.numel() == x.dim(0) ? x : ops::embedding(x, step.scored_rows);
 }
@@ -58,6 +64,11 @@ void Head::prepare(Step& step, Device device) {
   const int32_t* labels = step.labels.data<int32_t>();
   for (int64_t t = 0; t < step.labels.numel(); ++t)
     if (labels[t] != ops::kIgnoredLabel) rows.push_back(static_cast<int32_t>(t));
+  const int64_t all = step.labels.numel(), blank = all - static_cast<int64_t>(rows.size());
+  if (step.mode == Mode::train && blank * kRowsABlank <= all) {
+    rows.resize(static_cast<size_t>(all));
+    std::iota(rows.begin(), rows.end(), 0);
+  }
   const int64_t n = static_cast<int64_t>(rows.size());
   const Tensor both = Tensor::empty({2, n}, DType::i32);
   std::copy(rows.begin(), rows.end(), both.data<int32_t>());
@@ -74,7 +85,7 @@ Tensor Head::train(const Tensor& x, const Step& step) const {
   const ops::RmsNormResult norm = ops::rms_norm(x_ND, norm_->value, norm_eps_);
   const Tensor dnorm = Tensor::empty(norm.y.shape(), x.dtype(), x.device());
   const Tensor losses = Tensor::empty({n}, DType::f32, x.device());
-  const int64_t chunk = rows_at_once(n, vocab, x);
+  const int64_t chunk = rows_at_once(n, vocab, x, weight_->wants_grad());
   // A GPU's logits have x's dtype, as its products' other results do; what is made of them is f32.
   const DType logits_dtype = x.device().is_cpu() ? DType::f32 : x.dtype();
   Tensor buffer = Tensor::empty({chunk, vocab}, logits_dtype, x.device(), MemoryTag::workspace);
@@ -89,7 +100,8 @@ Tensor Head::train(const Tensor& x, const Step& step) const {
     const Tensor dlogits =
         x.dtype() == logits_dtype ? logits : ops::cast(logits, x.dtype(), MemoryTag::workspace);
     if (weight_->wants_grad())  // never queued: the chunks share one buffer
-      ops::matmul(ops::transposed(dlogits), y, weight_->grad, {.accumulate = true});
+      ops::matmul(ops::transposed(dlogits), y, weight_->grad,
+                  {.accumulate = !take_stale({weight_})});
     ops::matmul(dlogits, weight_->value, dnorm.rows(begin, end));
   }
   ops::sum(losses, step.loss_sum);
@@ -112,7 +124,7 @@ HeadLoss Head::evaluate(const Tensor& x, const Step& step,
   const int64_t n = x_ND.dim(0), vocab = weight_->shape[0];
   const Tensor y = ops::rms_norm(x_ND, norm_->value, norm_eps_).y;
   std::vector<ChunkResult> results;
-  const int64_t chunk = rows_at_once(n, vocab, x);
+  const int64_t chunk = rows_at_once(n, vocab, x, false);
   for (int64_t begin = 0; begin < n; begin += chunk) {
     const int64_t end = std::min(n, begin + chunk);
     const Tensor labels = step.scored_labels.rows(begin, end);

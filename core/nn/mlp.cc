@@ -14,7 +14,7 @@ Tensor Mlp::forward(const Tensor& x, const Step& step, Tape& tape, const Tensor&
 
 Tensor Mlp::backward(const Tensor& dy, const Step& step, Tape& tape) const {
   const Tensor dact = down_.backward(dy, step, tape);
-  const Tensor dgate_up = ops::swiglu_backward(dact, tape.pop());
+  const Tensor dgate_up = ops::swiglu_backward(dact, tape.pop());  // in place
   return gate_up_.backward(dgate_up, step, tape);
 }
 

@@ -46,12 +46,20 @@ struct Parameter {
 
   Tensor value;
   Tensor grad;  // f32 or the value's dtype; undefined when frozen
+  // A matrix whose gradient is a product (set by the family). At a step's start nobody writes
+  // zeros: its gradient is `stale`, and the first product assigns (take_stale).
+  bool grad_is_product = false;
+  bool stale = false;
 
   // Views of the value and gradient as a matrix [out, in].
   bool wants_grad() const { return trainable && grad.defined(); }
 };
 
 using ParameterPtr = std::shared_ptr<Parameter>;
+
+// Whether products into the gradients of these parameters assign: all of them are stale. Else those
+// that are become zero, and products add. None is stale on return.
+bool take_stale(const std::vector<ParameterPtr>& parameters);
 
 // What is gathered, used and released together: a block, the embedding, the head. Parameters are in
 // the order of the flat buffers; those of one projection group stand next to each other, so that q,

@@ -244,13 +244,15 @@ float Projection::common_scale() const {
 }
 
 void Projection::weights_backward(const Tensor& dy, const Tensor& x, const Step& step) const {
+  std::vector<ParameterPtr> trained;
   std::vector<Tensor> grads;
   for (const auto& m : members_)
-    if (m.weight->wants_grad()) grads.push_back(m.weight->grad);
+    if (m.weight->wants_grad()) trained.push_back(m.weight), grads.push_back(m.weight->grad);
+  const bool assigns = take_stale(trained);
   auto product = [&](int64_t column, const Tensor& dw) {
-    step.weight_grads->push([dy, x, column, dw] {
+    step.weight_grads->push([dy, x, column, dw, assigns] {
       ops::matmul(ops::columns(dy, column, column + dw.dim(0)).transposed(), x, dw,
-                  {.accumulate = true});
+                  {.accumulate = !assigns});
     });
   };
   if (grads.size() == members_.size()) return for_each_product(grads, product);

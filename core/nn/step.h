@@ -29,7 +29,7 @@ struct Step {
   std::vector<ops::AttentionDocument> documents;
   // Filled by Decoder::prepare.
   Tensor rope_table;     // [T, head_dim]
-  Tensor scored_rows;    // [N] i32: the tokens that have a label
+  Tensor scored_rows;    // [N] i32: the tokens that have a label, or all where nearly all have
   Tensor scored_labels;  // [N] i32: their labels
 
   // Mode::train, where the model is. The gradients' factor [1] f32: 1 / trained tokens of the whole

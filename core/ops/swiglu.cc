@@ -19,11 +19,9 @@ Tensor swiglu_backward(const Tensor& dy_TF, const Tensor& gate_up_T2F) {
         "dy {}, gate_up {}", dy_TF.shape().to_string(), gate_up_T2F.shape().to_string());
   CHECK(dy_TF.dtype() == gate_up_T2F.dtype() && dy_TF.device() == gate_up_T2F.device());
   CHECK(is_compute_type(dy_TF.dtype(), dy_TF.device()));
-  const Tensor dgate_up_T2F =
-      Tensor::empty(gate_up_T2F.shape(), gate_up_T2F.dtype(), gate_up_T2F.device());
   auto backend = dy_TF.device().is_cpu() ? cpu::swiglu_backward : cuda::swiglu_backward;
-  backend(dy_TF, gate_up_T2F, dgate_up_T2F);
-  return dgate_up_T2F;
+  backend(dy_TF, gate_up_T2F);
+  return gate_up_T2F;
 }
 
 }  // namespace weft::ops

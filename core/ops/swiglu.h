@@ -7,16 +7,16 @@ namespace weft::ops {
 
 // gate_up[T,2F]: gate in the first F columns, up in the others. Returns y[T,F].
 Tensor swiglu(const Tensor& gate_up_T2F);
-// Returns dgate_up[T,2F] (=).
+// gate_up becomes its own gradient, in place, and is returned.
 Tensor swiglu_backward(const Tensor& dy_TF, const Tensor& gate_up_T2F);
 
 namespace cpu {
 void swiglu(const Tensor& gate_up, const Tensor& y);
-void swiglu_backward(const Tensor& dy, const Tensor& gate_up, const Tensor& dgate_up);
+void swiglu_backward(const Tensor& dy, const Tensor& gate_up);
 }  // namespace cpu
 namespace cuda {
 void swiglu(const Tensor& gate_up, const Tensor& y);
-void swiglu_backward(const Tensor& dy, const Tensor& gate_up, const Tensor& dgate_up);
+void swiglu_backward(const Tensor& dy, const Tensor& gate_up);
 }  // namespace cuda
 
 }  // namespace weft::ops

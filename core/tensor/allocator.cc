@@ -14,6 +14,7 @@ namespace weft {
 namespace {
 
 constexpr size_t kAlignment = 64;
+constexpr size_t kExactAbove = size_t{1} << 20;
 constexpr size_t kKeepBelow = size_t{256} << 20;  // larger blocks go back to the system at once
 constexpr int kNumTags = static_cast<int>(MemoryTag::count_);
 
@@ -31,8 +32,12 @@ void* system_allocate(size_t size) {
   return block;
 }
 
-// Round up so that blocks of nearly the same size serve each other (at most 12.5 % waste).
-size_t size_class(size_t bytes) {
+// Round up so that blocks of nearly the same size serve each other (at most 12.5 % waste); what
+// stays for the whole run takes what it needs.
+size_t size_class(size_t bytes, MemoryTag tag) {
+  const bool stays =
+      tag == MemoryTag::parameter || tag == MemoryTag::gradient || tag == MemoryTag::optimizer;
+  if (stays && bytes > kExactAbove) return (bytes + kAlignment - 1) / kAlignment * kAlignment;
   if (bytes <= 4096)
     return (bytes + kAlignment - 1) / kAlignment * kAlignment + (bytes == 0) * kAlignment;
   size_t step = 512;
@@ -115,7 +120,7 @@ struct Pool {
 
   // Null when memory is out, free blocks of other sizes given back.
   void* take(size_t bytes, MemoryTag tag, const Reserved& reserve) {
-    const size_t size = size_class(bytes);
+    const size_t size = size_class(bytes, tag);
     std::lock_guard lock(mutex);
     void* block = reserve ? take_from(reserve->free_blocks, size) : nullptr;
     if (!block) block = take_from(free_blocks, size);
@@ -131,7 +136,7 @@ struct Pool {
   }
 
   void give(void* block, size_t bytes, MemoryTag tag, const Reserved& reserve) noexcept {
-    const size_t size = size_class(bytes);
+    const size_t size = size_class(bytes, tag);
     std::lock_guard lock(mutex);
     uses[static_cast<int>(tag)].current -= size;
     total.current -= size;

@@ -18,10 +18,8 @@ inline void swiglu_row(const T* gate, const T* up, T* y, int64_t n) {
 template <class T>
 struct SwigluRow {
   const T* dy;
-  const T* gate;
-  const T* up;
-  T* dgate;
-  T* dup;
+  T* gate;  // becomes its gradient, as up
+  T* up;
 };
 
 // silu'(g) = s (1 + g (1 - s)) with s the sigmoid of g.
@@ -32,8 +30,8 @@ inline void swiglu_backward_row(SwigluRow<T> row, int64_t n) {
     const float dy = static_cast<float>(row.dy[i]);
     const float s = 1.0f / (1.0f + vector_exp(-g));
     const float dsilu = s * (1.0f + g * (1.0f - s));
-    row.dgate[i] = static_cast<T>(dy * static_cast<float>(row.up[i]) * dsilu);
-    row.dup[i] = static_cast<T>(dy * (g * s));
+    row.gate[i] = static_cast<T>(dy * static_cast<float>(row.up[i]) * dsilu);
+    row.up[i] = static_cast<T>(dy * (g * s));
   });
 }
 
@@ -54,19 +52,16 @@ void swiglu(const Tensor& gate_up_T2F, const Tensor& y_TF) {
   });
 }
 
-void swiglu_backward(const Tensor& dy_TF, const Tensor& gate_up_T2F, const Tensor& dgate_up_T2F) {
+void swiglu_backward(const Tensor& dy_TF, const Tensor& gate_up_T2F) {
   const int64_t width = dy_TF.dim(1);
   with_float_type(dy_TF.dtype(), [&](auto type) {
     using T = decltype(type);
     const T* dy = dy_TF.data<T>();
-    const T* gate_up = gate_up_T2F.data<T>();
-    T* dgate_up = dgate_up_T2F.data<T>();
+    T* gate_up = gate_up_T2F.data<T>();
     parallel_vectorised(dy_TF.dim(0), 5 * width, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
-        const T* gate = gate_up + t * 2 * width;
-        T* dgate = dgate_up + t * 2 * width;
-        swiglu_backward_row(SwigluRow<T>{dy + t * width, gate, gate + width, dgate, dgate + width},
-                            width);
+        T* gate = gate_up + t * 2 * width;
+        swiglu_backward_row(SwigluRow<T>{dy + t * width, gate, gate + width}, width);
       }
     });
   });

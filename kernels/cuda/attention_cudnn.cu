@@ -18,7 +18,7 @@ constexpr int64_t kTile = 128;    // rows; cuDNN pads lengths that are not a mul
 // The backward's workspace is quadratic in the length where it is deterministic. It runs over a
 // part of the documents, or of the heads, at a time that needs about this share of the GPU's
 // memory; where one document of one kv head needs more than kMostBytes, our own kernels are used.
-constexpr int64_t kPartShare = 32;
+constexpr int64_t kPartShare = 64;
 constexpr int64_t kMostBytes = int64_t{4} << 30;
 
 void log_once(const std::string& line) {

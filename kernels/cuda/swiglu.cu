@@ -26,8 +26,7 @@ __global__ void swiglu_kernel(const T* gate_up, T* y, int64_t rows, int64_t widt
 
 // silu'(g) = s (1 + g (1 - s)) with s the sigmoid of g.
 template <bool kAligned, class T>
-__global__ void swiglu_backward_kernel(const T* dy, const T* gate_up, T* dgate_up, int64_t rows,
-                                       int64_t width) {
+__global__ void swiglu_backward_kernel(const T* dy, T* gate_up, int64_t rows, int64_t width) {
   constexpr int kCount = kChunk<T>;
   for (int64_t t = first_row(); t < rows; t += row_stride())
     for (int64_t i = first_item() * kCount; i < width; i += item_stride() * kCount) {
@@ -42,8 +41,8 @@ __global__ void swiglu_backward_kernel(const T* dy, const T* gate_up, T* dgate_u
         gate[j] = d[j] * up[j] * (s * (1.0f + g * (1.0f - s)));
         up[j] = d[j] * (g * s);
       }
-      store_floats<kAligned>(dgate_up + at, gate, left);
-      store_floats<kAligned>(dgate_up + at + width, up, left);
+      store_floats<kAligned>(gate_up + at, gate, left);
+      store_floats<kAligned>(gate_up + at + width, up, left);
     }
 }
 
@@ -70,19 +69,16 @@ void swiglu(const Tensor& gate_up_T2F, const Tensor& y_TF) {
   check(cudaGetLastError(), "swiglu");
 }
 
-void swiglu_backward(const Tensor& dy_TF, const Tensor& gate_up_T2F, const Tensor& dgate_up_T2F) {
+void swiglu_backward(const Tensor& dy_TF, const Tensor& gate_up_T2F) {
   if (dy_TF.numel() == 0) return;
   const cudaStream_t stream = stream_on(dy_TF.device());
   const int64_t rows = dy_TF.dim(0), width = dy_TF.dim(1);
   dispatch(dy_TF.dtype(), [&](auto type) {
     using T = decltype(type);
     const RowGrid over = over_rows(rows, divide_up(width, kChunk<T>));
-    const bool all_aligned =
-        rows_are_aligned<T>(dy_TF, gate_up_T2F) && is_aligned(dgate_up_T2F.raw());
-    with_alignment(all_aligned, [&](auto aligned) {
+    with_alignment(rows_are_aligned<T>(dy_TF, gate_up_T2F), [&](auto aligned) {
       swiglu_backward_kernel<decltype(aligned)::value><<<over.grid, over.block, 0, stream>>>(
-          pointer<const T>(dy_TF), pointer<const T>(gate_up_T2F), pointer<T>(dgate_up_T2F), rows,
-          width);
+          pointer<const T>(dy_TF), pointer<T>(gate_up_T2F), rows, width);
     });
   });
   check(cudaGetLastError(), "swiglu_backward");

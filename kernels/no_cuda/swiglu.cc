@@ -7,7 +7,7 @@ namespace weft::ops::cuda {
 void swiglu(const Tensor&, const Tensor&) {
   no_cuda("swiglu");
 }
-void swiglu_backward(const Tensor&, const Tensor&, const Tensor&) {
+void swiglu_backward(const Tensor&, const Tensor&) {
   no_cuda("swiglu_backward");
 }
 

@@ -47,7 +47,7 @@ TEST(MemoryAdvice, CountsWhatTheTapeKeeps) {
   EXPECT_EQ(kept(models::Recompute::none), 2 * 152 * 2);
   EXPECT_EQ(kept(models::Recompute::selective), 2 * 104 * 2);
   EXPECT_EQ(kept(models::Recompute::full), 2 * 8 * 2);
-  EXPECT_EQ(kept({models::Recompute::full, 1}), (8 + 152) * 2);
+  EXPECT_EQ(kept({models::Recompute::full, 1}), (8 + 104) * 2);
 }
 
 TEST(MemoryAdvice, SaysWhatEachChangeSaves) {
