@@ -5,7 +5,8 @@
 #
 # Installs the distribution's packages, builds, fetches a small real model and a labelled data set, measures the
 # base model, fine-tunes it with LoRA on two ranks, measures again, exports, and lets the export answer.
-# Run again, it goes on where it stopped, or says that all is done.
+# Run again, it goes on where it stopped, or says that all is done. Where nvcc and an NVIDIA GPU are, it
+# builds for the GPU and uses one.
 #
 #   WEFT_MODEL=FILE_OR_DIR   use this model (a .gguf file, or a Hugging Face folder)
 #   WEFT_DATA=FILE           use these records (JSONL with text and label); every hundredth is held out
@@ -17,12 +18,23 @@ export OMPI_MCA_btl_vader_single_copy_mechanism=none  # containers often forbid 
 say() { printf '\n== %s  [%d:%02d]\n' "$1" $((SECONDS / 60)) $((SECONDS % 60)); }
 run=runs/quickstart
 
+export PATH=$PATH:/usr/local/cuda/bin  # where NVIDIA's packages put nvcc
+preset=cpu folder=build ranks=2
+options=(-DWEFT_TESTS=OFF)
+if command -v nvcc >/dev/null && nvidia-smi -L 2>/dev/null | grep '^GPU' >/dev/null; then
+  preset=cuda folder=build-cuda ranks=1
+  gpus=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | sort -u | sed 's/\.//; s/$/-real/' | paste -sd ';')
+  options+=("-DWEFT_CUDA_ARCHITECTURES=$gpus")
+fi
+weft=$folder/weft
+
 say "1/7  packages of the distribution"
 launch/install_deps.sh build quickstart
+[ $preset = cpu ] || launch/install_deps.sh cuda
 
-say "2/7  build"
-[ -f build/build.ninja ] || cmake --preset cpu -DWEFT_TESTS=OFF >/dev/null
-cmake --build build --target weft
+say "2/7  build (preset $preset)"
+[ -f $folder/build.ninja ] || cmake --preset $preset "${options[@]}" >/dev/null
+cmake --build $folder --target weft
 
 say "3/7  model and data"
 mkdir -p models data
@@ -37,7 +49,7 @@ elif [ ! -s "$held_out" ]; then
 fi
 echo "model: $model; records: $(wc -l <"$train") to train on, $(wc -l <"$held_out") held out"
 
-eval_on_held_out() { build/weft eval "$1" "$held_out" --config configs/quickstart.yaml --json; }
+eval_on_held_out() { $weft eval "$1" "$held_out" --config configs/quickstart.yaml --json; }
 figure() { sed -n "s/.*\"$2\": \([0-9.e-]*\).*/\1/p" "$1"; }
 mkdir -p "$run"
 
@@ -46,21 +58,21 @@ say "4/7  the base model on held-out records"
 [ -s "$run/base.json" ] || mv "$run/base.json.part" "$run/base.json"
 cat "$run/base.json"
 
-say "5/7  fine-tune with LoRA on two ranks (at most 5 minutes)"
-mpirun -np 2 build/weft train configs/quickstart.yaml "model.path=$model"
+say "5/7  fine-tune with LoRA on $([ $ranks = 2 ] && echo 'two ranks' || echo 'a GPU') (at most 5 minutes)"
+mpirun -np $ranks $weft train configs/quickstart.yaml "model.path=$model"
 
 say "6/7  the fine-tuned model on the same records"
 eval_on_held_out "$run" >"$run/tuned.json"
 cat "$run/tuned.json"
 
 say "7/7  export, and let the export answer"
-build/weft export "$run" --format hf --format peft --format gguf:q8_0 --overwrite
+$weft export "$run" --format hf --format peft --format gguf:q8_0 --overwrite
 record=$(head -n 1 "$held_out")
 prompt=$(sed 's/^{"text": "\(.*\)", "label": .*/\1/; s/\\"/"/g; s/\\\\/\\/g' <<<"$record")
 echo "asked:    $prompt"
 echo "expected: $(sed 's/.*"label": "\([^"]*\)".*/\1/' <<<"$record")"
 printf 'answered: '
-build/weft generate "$run/export/model-q8_0.gguf" --prompt "$prompt" --max-tokens 12
+$weft generate "$run/export/model-q8_0.gguf" --prompt "$prompt" --max-tokens 12
 
 percent() { awk -v a="$(figure "$1" accuracy)" -v l="$(figure "$1" accuracy_low)" -v h="$(figure "$1" accuracy_high)" \
   'BEGIN { printf "%5.1f %%  (95 %% interval %.1f to %.1f %%)", 100 * a, 100 * l, 100 * h }'; }

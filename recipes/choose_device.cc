@@ -5,6 +5,7 @@
 
 #include "core/base/error.h"
 #include "core/base/json.h"
+#include "core/base/log.h"
 #include "core/tensor/device_memory.h"
 #include "parallel/peers.h"
 
@@ -44,7 +45,9 @@ bool agree_on_gpus(const std::vector<DeviceClaim>& claims, DeviceChoice choice) 
   const DeviceClaim& first = claims[without[0]];
   const bool none = without.size() == claims.size();
   if (none && choice != DeviceChoice::cuda) return false;
-  if (none) fail(ErrorKind::unavailable, "train.device=cuda: {}", first.why_none);
+  if (none)
+    fail(ErrorKind::unavailable, "train.device=cuda: {}; train.device=cpu uses the CPU",
+         first.why_none);
   fail(ErrorKind::unavailable, "{} (on host {}) cannot use a GPU while others can: {}; {}",
        list(without), first.host, first.why_none, kAdvice);
 }
@@ -65,7 +68,9 @@ Device choose_device(DeviceChoice choice, int local_rank, parallel::Communicator
                       static_cast<int>(claim.at("gpus").as_int()),
                       claim.at("why_none").as_string()});
   }
-  return agree_on_gpus(claims, choice) ? Device{DeviceKind::cuda, index} : Device{};
+  if (agree_on_gpus(claims, choice)) return {DeviceKind::cuda, index};
+  log::info("train.device=auto: the CPU computes, as {}", claims[0].why_none);
+  return {};
 }
 
 }  // namespace weft::recipes

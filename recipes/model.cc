@@ -151,6 +151,14 @@ DType trained_dtype(const checkpoint::NativeCheckpoint& saved) {
   fail(ErrorKind::bad_data, "{} holds no parameters", saved.folder());
 }
 
+// automatic: what it was trained in, or what a GPU has instead of bf16.
+DType dtype_of_run(const checkpoint::NativeCheckpoint& saved, const InferenceOptions& wanted) {
+  if (wanted.dtype != Precision::automatic) return dtype_of(wanted.dtype, wanted.device);
+  const DType trained = trained_dtype(saved);
+  const bool may_lack = trained == DType::bf16 && !wanted.device.is_cpu();
+  return may_lack ? dtype_of(Precision::automatic, wanted.device) : trained;
+}
+
 void read_values(Model& model, const checkpoint::NativeCheckpoint& saved) {
   for (const nn::ParameterPtr& p : model.decoder->parameters()) {
     const checkpoint::TensorInfo* info = saved.find("value", p->name);
@@ -210,12 +218,14 @@ Model load_model(const ModelOptions& options) {
 
 Model load_for_inference(const InferenceOptions& wanted) {
   const std::string& path = wanted.path;
-  ModelOptions options{
-      .path = path, .adapter = wanted.adapter, .dtype = dtype_of(wanted.dtype, wanted.device)};
+  ModelOptions options{.path = path, .adapter = wanted.adapter};
   options.units.gradients = false;
   options.units.device = wanted.device;
   const std::optional<Json> saved_config = run_config_of(path);
-  if (!saved_config) return load_model(options);
+  if (!saved_config) {
+    options.dtype = dtype_of(wanted.dtype, wanted.device);
+    return load_model(options);
+  }
   const auto saved =
       checkpoint::open_latest(checkpoint::local_file_system(), step_folder(path, wanted.step));
   const auto config = config_from_json<RunConfig>(saved->manifest().config, saved->folder());
@@ -224,7 +234,7 @@ Model load_for_inference(const InferenceOptions& wanted) {
   options.tokenizer = config.model.tokenizer;
   if (options.adapter.empty()) options.adapter = config.model.adapter;
   if (config.recipe == Recipe::lora && options.adapter.empty()) options.lora = &config.lora;
-  if (wanted.dtype == Precision::automatic) options.dtype = trained_dtype(*saved);
+  options.dtype = dtype_of_run(*saved, wanted);
   Model model = load_model(options);
   read_values(model, *saved);
   return model;
@@ -239,7 +249,9 @@ std::optional<Json> run_config_of(const std::string& path) {
 Device device_of(DeviceChoice choice) {
   const int gpus = device_memory::count();
   if (choice == DeviceChoice::cpu || (choice == DeviceChoice::automatic && gpus == 0)) return {};
-  if (gpus == 0) fail(ErrorKind::unavailable, "train.device=cuda: {}", device_memory::why_none());
+  if (gpus == 0)
+    fail(ErrorKind::unavailable, "no GPU can be used: {}; the device `cpu` is always there",
+         device_memory::why_none());
   return {DeviceKind::cuda, 0};
 }
 
@@ -251,20 +263,26 @@ void fill_through_host(const Tensor& destination, const std::function<void(const
 }
 
 DType dtype_of(Precision precision, Device device) {
-  switch (precision) {
-    case Precision::fp32:
-      return DType::f32;
-    case Precision::bf16:
-      return DType::bf16;
-    case Precision::fp16:
-      if (device.is_cpu())
-        fail(ErrorKind::usage, "fp16 is computed on GPUs only: use bf16 or fp32 on a CPU");
-      return DType::f16;
-    case Precision::automatic:
-      break;
-  }
-  if (device.is_cpu()) return cpu_has_native_bf16() ? DType::bf16 : DType::f32;
-  return device_memory::has_bf16(device.index) ? DType::bf16 : DType::f16;
+  const bool on_gpu = !device.is_cpu();
+  return dtype_on(device.kind,
+                  on_gpu ? device_memory::has_bf16(device.index) : cpu_has_native_bf16(),
+                  precision);
+}
+
+DType dtype_on(DeviceKind kind, bool has_bf16, Precision precision) {
+  const bool on_gpu = kind == DeviceKind::cuda;
+  if (precision == Precision::fp32) return DType::f32;
+  if (precision == Precision::fp16 && !on_gpu)
+    fail(ErrorKind::usage, "fp16 is computed on GPUs only: use bf16 or fp32 on a CPU");
+  if (precision == Precision::fp16) return DType::f16;
+  if (precision == Precision::bf16 && on_gpu && !has_bf16)
+    fail(ErrorKind::usage,
+         "this GPU does not multiply bf16 (compute capability 8.0 and newer do): use fp16, fp32 or "
+         "auto");
+  if (precision == Precision::bf16 || has_bf16) return DType::bf16;
+  if (!on_gpu) return DType::f32;
+  log::info("this GPU does not multiply bf16 (compute capability 8.0 and newer do): fp16 it is");
+  return DType::f16;
 }
 
 }  // namespace weft::recipes

@@ -63,8 +63,10 @@ Model load_for_inference(const InferenceOptions& options);
 // The resolved config of the run that `path` is a part of; nullopt for plain model files.
 std::optional<Json> run_config_of(const std::string& path);
 
-// automatic: bf16 where the device multiplies it natively, else f32.
+// automatic: bf16 where the device multiplies it natively, else f16 on a GPU, with a word about it,
+// and f32 on a CPU. Throws usage where the device does not compute what is asked for.
 DType dtype_of(Precision precision, Device device = {});
+DType dtype_on(DeviceKind kind, bool has_bf16, Precision precision);
 // Of a process that works alone. automatic: the first GPU, where the build has GPU code and there
 // is one, else the CPU. cuda without one throws unavailable and says what is missing.
 Device device_of(DeviceChoice choice);

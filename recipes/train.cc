@@ -18,9 +18,23 @@
 #include "recipes/trainer.h"
 
 namespace weft::recipes {
+namespace {
+
+// TrainConfig::check sees what `auto` says only here.
+void check_fp16(const TrainConfig& train) {
+  const bool bf16_gradients = train.gradient_dtype == Precision::bf16;
+  if (!bf16_gradients && train.master_weights == MasterWeights::fp32) return;
+  fail(ErrorKind::usage,
+       "train.dtype=auto is fp16 on this GPU, which has no bf16, and {} does not go with it: leave "
+       "it away, or use train.dtype=fp32",
+       bf16_gradients ? "train.gradient_dtype=bf16" : "train.master_weights=none");
+}
+
+}  // namespace
 
 ModelOptions model_options(const RunConfig& config, const parallel::Mesh& mesh, Device device) {
   const DType dtype = dtype_of(config.train.dtype, device);
+  if (dtype == DType::f16) check_fp16(config.train);
   // One micro-batch a step rounds its sum once; more of them are added in f32.
   const int64_t ranks = mesh.data().size();
   const bool one_micro_batch = config.train.global_batch <= config.train.micro_batch * ranks;
@@ -100,15 +114,17 @@ void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Comm
   ops::allow_tf32(config.train.tf32);
   Model model = load_model(model_options(config, mesh, device));
   check_sequence(config, model);
-  choose_product_algorithms(model, config, options.cache_folder, *world);
+  with_memory_advice(config, model, [&] {
+    choose_product_algorithms(model, config, options.cache_folder, *world);
+  });
   const data::Datasets datasets = data::open_datasets(config.data, *model.description.tokenizer,
                                                       model.description.tokenizer_config,
                                                       {.vocab_size = model.config.vocab_size});
   const int64_t trainable = model.trainable_parameters(), total = model.total_parameters();
   log::info("{} on {} ranks ({}) in {}: trains {} of {} parameters ({:.2f} %)",
             enum_name(config.recipe, kRecipeNames), world->size(), device.is_cpu() ? "cpu" : "cuda",
-            name_of(dtype_of(config.train.dtype, device)), thousands(trainable), thousands(total),
-            100.0 * static_cast<double>(trainable) / static_cast<double>(total));
+            name_of(model.decoder->parameters().front()->dtype), thousands(trainable),
+            thousands(total), 100.0 * static_cast<double>(trainable) / static_cast<double>(total));
   telemetry::Telemetry telemetry(config.log, config.output_dir, world->rank() == 0);
   telemetry.set_machine(machine_of(model, *world));
   const telemetry::Tracer tracer({.path = config.log.trace,
@@ -116,23 +132,27 @@ void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Comm
                                   .steps = config.log.trace_steps,
                                   .rank = world->rank(),
                                   .device = device});
-  Trainer trainer({.config = config,
-                   .world = *world,
-                   .model = model,
-                   .train = datasets.train,
-                   .eval = datasets.eval,
-                   .folder = folder,
-                   .telemetry = telemetry,
-                   .base_model = base_identity(config, model)});
-  folder.require_free_space(2 * trainer.checkpoint_bytes());
-  with_memory_advice(config, model, [&] { trainer.run(); });
+  Json done;
+  with_memory_advice(config, model, [&] {
+    Trainer trainer({.config = config,
+                     .world = *world,
+                     .model = model,
+                     .train = datasets.train,
+                     .eval = datasets.eval,
+                     .folder = folder,
+                     .telemetry = telemetry,
+                     .base_model = base_identity(config, model)});
+    folder.require_free_space(2 * trainer.checkpoint_bytes());
+    trainer.run();
+    done = summary(config, trainer);
+  });
   telemetry.finish();
   if (world->rank() == 0 && !config.export_.formats.empty())
     run_export({.source = config.output_dir,
                 .formats = config.export_.formats,
                 .output_dir = config.export_.output_dir,
                 .overwrite = true});
-  if (world->rank() == 0 && options.json) fmt::print("{}\n", summary(config, trainer).dump());
+  if (world->rank() == 0 && options.json) fmt::print("{}\n", done.dump());
   world->barrier("end of the run");
 }
 

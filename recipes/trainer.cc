@@ -144,6 +144,8 @@ void Trainer::run() {
     }
   }
   finish_publishing();
+  log::debug("memory: {} requests to the driver in the first two steps, {} in the others",
+             early_requests_, late_requests_);
   if (out_of_time())
     log::info("train.max_time is over after {} of {} steps", state_.step, total_steps_);
   else if (state_.step < total_steps_)
@@ -217,6 +219,9 @@ void Trainer::launch(const data::StepData& data) {
                                            [&](size_t shard) { model.units->publish(shard); }));
   settle();
   state_.step += 1;
+  const int64_t requests = memory_requests(model.device);
+  if (++steps_here_ <= 2) early_requests_ = requests;
+  late_requests_ = requests - early_requests_;
   launched_ = std::move(next);
   if (model.device.is_cpu()) settle();
 }

@@ -99,6 +99,8 @@ class Trainer {
   Launched launched_;  // pending, or of nothing
   int64_t saved_step_ = -1;
   std::chrono::steady_clock::time_point last_save_;
+  int64_t steps_here_ = 0;                          // of this process
+  int64_t early_requests_ = 0, late_requests_ = 0;  // for memory: up to the second of them, then
   Evaluation last_evaluation_;
   std::chrono::steady_clock::time_point last_step_;     // was launched
   std::chrono::steady_clock::time_point last_settled_;  // or the work between steps was over

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what tests need, builds, and runs the tests.
 #
-#   tests/run.sh                     the quick ones (at most 25 minutes on 2 cores from nothing)
+#   tests/run.sh                     the quick ones (at most 25 minutes on 2 cores from nothing); where
+#                                    nvcc is, also compiles for GPUs and tests that without one
 #   tests/run.sh --all               also the slow ones and those that compare with PyTorch (fetches
 #                                    it, or takes the Python of WEFT_PYTHON) and run SmolLM2
 #                                    (fetches it, or takes the .gguf of WEFT_SMOLLM2)
@@ -18,7 +19,7 @@ while [ $# -gt 0 ]; do
     --no-install) install=0 ;;
     --preset) preset=${2:?--preset needs a name}; shift ;;
     --filter) filter=${2:?--filter needs a regular expression}; shift ;;
-    -h|--help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h|--help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "tests/run.sh: unknown option '$1' (see --help)" >&2; exit 64 ;;
   esac
   shift
@@ -62,11 +63,27 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_odls_base_sigkill_timeout=5
 export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0
 
+# The GPU code compiles and links, and what comes of it works on a machine without a GPU. Of the tests' programs
+# those whose code differs from the CPU's build. The objects without GPU code are in ccache by now.
+compile_for_gpus() {
+  local nvcc
+  nvcc=$(command -v nvcc || command -v /usr/local/cuda/bin/nvcc) ||
+    { say "preset cuda: skipped: no nvcc in PATH or /usr/local/cuda/bin"; return 0; }
+  say "preset cuda: build with $nvcc"
+  [ $install = 0 ] || launch/install_deps.sh cuda ||
+    echo "tests/run.sh: no cudnn-frontend: attention by cuDNN is left out of this build"
+  CUDACXX=$nvcc cmake --preset cuda | grep -E 'on GPUs|CUDA compiler' || return 1
+  cmake --build build-cuda -j "$jobs" --target weft core_ops_test recipes_test || return 1
+  say "preset cuda: tests without a GPU"
+  ctest --test-dir build-cuda -R '^recipes/no_gpu_test$' --output-on-failure --no-tests=error
+}
+
 say "tests"
 labels=(-LE 'slow|torch')
 [ $all = 1 ] && labels=()
 status=0
 ctest --test-dir "$folder" "${labels[@]}" -R "$filter" -j "$jobs" --output-on-failure \
   --no-tests=error --progress || status=$?
+if [ "$preset" = cpu ] && [ "$filter" = . ]; then compile_for_gpus || status=$?; fi
 say "$([ $status = 0 ] && echo 'all passed' || echo 'there are failures')"
 exit $status

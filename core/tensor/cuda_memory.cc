@@ -1,4 +1,5 @@
 #include <cuda_runtime.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -28,6 +29,26 @@ void use(int gpu) {
   check(cudaSetDevice(gpu), "choosing a GPU");
 }
 
+// What keeps the GPUs from being used. Without a driver the runtime reports one that is too old.
+std::string reason(cudaError_t status) {
+  constexpr int kOldestDriver = CUDART_VERSION >= 13000 ? 580 : 525;
+  int driver = 0;  // the CUDA version that it was made for; 0: there is none
+  const bool asked = cudaDriverGetVersion(&driver) == cudaSuccess;
+  if (asked && driver == 0)
+    return fmt::format(
+        "no NVIDIA driver is installed here, or this container does not see it (CUDA {} needs "
+        "driver {} or newer)",
+        CUDART_VERSION / 1000, kOldestDriver);
+  if (status == cudaErrorInsufficientDriver)
+    return fmt::format(
+        "the NVIDIA driver is too old: it knows CUDA {}.{}, and this build needs CUDA {} (driver "
+        "{} or newer)",
+        driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, kOldestDriver);
+  if (status == cudaSuccess || status == cudaErrorNoDevice)
+    return "the NVIDIA driver shows no GPU here (is CUDA_VISIBLE_DEVICES empty?)";
+  return fmt::format("the NVIDIA driver does not start: {}", cudaGetErrorString(status));
+}
+
 struct Found {
   int count = 0;
   std::string why_none;
@@ -35,12 +56,8 @@ struct Found {
     const cudaError_t status = cudaGetDeviceCount(&count);
     if (status == cudaSuccess && count > 0) return;
     count = 0;
-    why_none = status == cudaErrorInsufficientDriver
-                   ? "the GPU's driver is missing or older than this build needs (CUDA 13: driver "
-                     "580 or newer)"
-                   : "no GPU is visible here (is CUDA_VISIBLE_DEVICES empty?)";
-    why_none += std::string(": ") + cudaGetErrorString(status) + "; train.device=cpu uses the CPU";
-    cudaGetLastError();
+    why_none = reason(status);
+    cudaGetLastError();  // it is no error of what comes later
   }
 };
 

@@ -11,7 +11,7 @@
 namespace weft::device_memory {
 
 int count();                        // GPUs that can be used; 0 without a driver
-const char* why_none();             // when count() is 0: what is missing and what to do
+const char* why_none();             // when count() is 0: what is missing
 std::string bus_id(int gpu);        // "0000:1b:00.0": the same for all processes of a host
 size_t total_bytes(int gpu);        // of its memory
 bool has_bf16(int gpu);             // multiplies bf16 natively (compute capability 8.0 and more)

@@ -14,7 +14,7 @@ int count() {
   return 0;
 }
 const char* why_none() {
-  return "this build of weft has no GPU code: build it with the preset `cuda`, or use the CPU";
+  return "this build of weft has no GPU code (the preset `cuda` builds it)";
 }
 std::string bus_id(int) {
   no_cuda();

@@ -120,6 +120,7 @@ __global__ void __launch_bounds__(kThreads) attention_kernel(AttentionParams p) 
 
 bool takes(const AttentionArgs& args) {
   if (args.dtype == DType::f32 || args.shape.head_dim > 256) return false;
+  if (!device_memory::has_bf16(args.device.index)) return false;  // before 8.0: see tensor_core.cuh
   int shared_bytes = 0;
   check(cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
                                args.device.index),

@@ -11,7 +11,8 @@ namespace weft::ops::cuda::tensor {
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kWarpRows = 16;
 constexpr float kLog2e = 1.44269504f, kLn2 = 0.69314718f;
-constexpr int kSharedLimit = 144 * 1024;  // of a block; less than A100 and all later ones have
+constexpr int kSharedLimit =
+    144 * 1024;  // of a block; A100, H100, B200 have more, desktops' GPUs less
 
 // How a head of at most kDim is cut; head_dim is padded with zeros to it.
 template <int kDim>

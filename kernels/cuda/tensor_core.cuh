@@ -1,6 +1,7 @@
 // Tensor cores through mma.sync: 16 x 8 x 16 products of bf16 or f16 in f32, and the warp's loads
 // of their operands from shared memory. Lane l holds of a 16 x 8 result rows l / 4 (elements 0, 1)
 // and l / 4 + 8 (2, 3), columns 2 (l % 4) and the next.
+// GPUs before 8.0 lack these instructions; there kernels that use them compile, and trap.
 #pragma once
 
 #include "kernels/cuda/cuda.cuh"
@@ -29,33 +30,53 @@ __device__ inline void load_matrices_transposed(unsigned (&to)[4], const void* r
 // c[16, 8] += a[16, 16] b[16, 8].
 __device__ inline void product(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1,
                                __nv_bfloat16) {
+#if __CUDA_ARCH__ >= 800
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+  __trap();
+#endif
 }
 __device__ inline void product(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1,
                                __half) {
+#if __CUDA_ARCH__ >= 800
   asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+  __trap();
+#endif
 }
 
 // 16 bytes into shared memory without passing registers, or 16 zero bytes; `from` must be a valid
 // address either way. Arrives with wait_for_copies (of the thread that copied).
 __device__ inline void copy_16_bytes(void* to, const void* from, bool real) {
+#if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
                "l"(__cvta_generic_to_global(from)), "r"(real ? 16 : 0)
                : "memory");
+#else
+  __trap();
+#endif
 }
 __device__ inline void copy_4_bytes(void* to, const void* from, bool real) {
+#if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)),
                "l"(__cvta_generic_to_global(from)), "r"(real ? 4 : 0)
                : "memory");
+#else
+  __trap();
+#endif
 }
 __device__ inline void wait_for_copies() {
+#if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.wait_all;" ::: "memory");
+#else
+  __trap();
+#endif
 }
 
 // Two values as a lane holds them of an operand, `low` in the lower half.

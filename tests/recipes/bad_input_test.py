@@ -165,10 +165,22 @@ def a_loss_that_is_not_finite_is_skipped_and_then_ends_the_run():
     assert "3 steps in a row" in done.stderr, done.stderr
 
 
+def out_of_memory_names_the_request_the_table_and_what_to_change():
+    tiny.write_model(t.dir / "wide", hidden_size=256, intermediate_size=1024, num_hidden_layers=4)
+    wide = ["model.config=wide/config.json", "train.micro_batch=16", "train.global_batch=16", "train.max_steps=2", "train.warmup=1"]
+    for out, limit in (("activations", "100MiB"), ("optimizer", "50MiB")):
+        train_refused(UNAVAILABLE, ["within train.memory_limit", "MiB asked for (", "parameter ", "optimizer ", "workspace ",
+                                    "train.micro_batch=8 saves about", "train.recompute=full saves about", "recipe=lora",
+                                    "train.optimizer_dtype=bf16", "2 ranks instead of 1"],
+                      f"train.memory_limit={limit}", *wide, out=out)
+    t.train("enough", "train.memory_limit=1GiB", *wide)
+
+
 tiny.run([a_config_that_is_wrong_names_the_key, missing_files_are_named, damaged_safetensors_are_refused,
           a_gguf_whose_sizes_wrap_is_refused, shapes_that_do_not_match_the_config_are_listed,
           a_tokenizer_of_another_model_is_refused, bad_records_are_named_by_line, sizes_that_do_not_fit_are_refused,
           a_changed_config_on_resume_is_refused_with_both_values,
           a_run_that_may_not_resume_refuses_a_folder_with_checkpoints, a_damaged_checkpoint_is_named_and_the_one_before_used,
           two_runs_in_one_folder_are_one_too_many, a_file_size_limit_ends_the_save_and_keeps_the_checkpoint_before,
-          a_folder_that_cannot_be_written_is_an_io_error, a_loss_that_is_not_finite_is_skipped_and_then_ends_the_run])
+          a_folder_that_cannot_be_written_is_an_io_error, a_loss_that_is_not_finite_is_skipped_and_then_ends_the_run,
+          out_of_memory_names_the_request_the_table_and_what_to_change])

@@ -6,6 +6,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import tiny
 
 t = tiny.Tiny()
+tiny.write_even_data(t.dir / "even.jsonl")
+tiny.write_model(t.dir / "wide", hidden_size=256, intermediate_size=1024, num_hidden_layers=4)
+EVEN = ["data.train=even.jsonl", "data.seq_len=32"]  # every micro-batch has the same shape
+WIDE = ["data.train=even.jsonl", "model.config=wide/config.json", "train.micro_batch=64", "train.global_batch=64", "train.max_steps=2",
+        "train.warmup=1", "train.recompute=none"]
+LONG = ["train.dtype=bf16", "train.micro_batch=8", "train.global_batch=8"]  # rows enough for cuDNN's attention
 probe = t.weft("train", "run.yaml", "output_dir=probe", "train.device=cuda")
 if probe.returncode == 69:
     print("skipped:", probe.stderr.strip().splitlines()[-1])
@@ -126,6 +132,99 @@ def tf32_follows_fp32():
     close("gpu", "tf32", 0.02)
 
 
+def trainer_state(out, step=20):
+    return json.loads((t.dir / out / f"step_{step:06d}" / "manifest.json").read_text())["trainer"]
+
+
+def fp16_follows_fp32_and_keeps_its_loss_scale():
+    train("fp16", "train.dtype=fp16")
+    close("gpu", "fp16", 0.02)
+    assert trainer_state("fp16")["loss_scale"] >= 4096, trainer_state("fp16")
+
+
+def a_loss_scale_falls_and_rises_and_a_resumed_run_knows_it():
+    more = ["train.dtype=fp16", "train.loss_scale=1e9", "train.scale_window=3", "train.max_bad_steps=20",
+            "train.max_steps=40", "checkpoint.every_steps=10", "checkpoint.keep=10"]
+    said = train("scaled", *more).stderr
+    assert "is halved" in said, said
+    state, bits = trainer_state("scaled", 40), t.bits("scaled", 40)
+    assert state["skipped"] > 0 and state["updates"] + state["skipped"] == 40 and state["loss_scale"] < 1e9, state
+    for step in (40, 30, 20):
+        (t.dir / "scaled" / f"step_{step:06d}").rename(t.dir / "scaled" / f"step_{step:06d}.away")
+    train("scaled", *more)
+    assert t.bits("scaled", 40) == bits
+    assert {k: v for k, v in trainer_state("scaled", 40).items() if k != "seconds"} == \
+        {k: v for k, v in state.items() if k != "seconds"}
+
+
+def replayed_graphs_give_the_bits_of_launches():
+    for data in (["data.train=data.jsonl"], EVEN):
+        for dtype in ("fp32", "bf16"):
+            for graphs in ("on", "off"):
+                train(f"graphs_{graphs}_{dtype}_{data[0][11:15]}", "train.graphs=" + graphs, "train.dtype=" + dtype, *data)
+            one, other = (f"graphs_{graphs}_{dtype}_{data[0][11:15]}" for graphs in ("on", "off"))
+            assert t.bits(one) == t.bits(other) and t.metrics(one) == t.metrics(other), one
+
+
+def bf16_trains_without_masters_and_with_small_states():
+    for name, more in dict(masterless=["train.master_weights=none"], small=["train.optimizer_dtype=bf16"],
+                           both=["train.master_weights=none", "train.optimizer_dtype=bf16"]).items():
+        train(name, "train.dtype=bf16", *more)
+        losses = t.metrics(name)
+        assert losses[-1] < 0.85 * losses[0], (name, losses)
+        assert abs(losses[-1] - t.metrics("gpu")[-1]) < 0.05 * losses[-1], (name, losses)
+
+
+def after_the_second_step_nothing_is_asked_of_the_driver():
+    for graphs in ("off", "on"):
+        said = train("steady_" + graphs, "train.graphs=" + graphs, "train.dtype=bf16", "log.level=debug", *EVEN).stderr
+        assert "requests to the driver in the first two steps, 0 in the others" in said, said
+
+
+def out_of_memory_names_the_request_the_table_and_what_to_change():
+    said = train("poor", "train.memory_limit=200MiB", *WIDE, expect=69).stderr
+    for words in ("out of memory on cuda:0 within train.memory_limit", "MiB asked for (", "activation ", "optimizer ",
+                  "train.micro_batch=32 saves about", "train.recompute=full saves about", "recipe=lora saves about"):
+        assert said.count(words) == 1, said
+
+
+def a_run_stays_below_a_limit_that_is_enough():
+    train("free", *WIDE)
+    peaks = [json.loads(line)["memory_peak_bytes"] for line in (t.dir / "free" / "metrics.jsonl").read_text().splitlines()
+             if "memory_peak_bytes" in line]
+    limit = sum(peaks[-1].values()) * 3 // 2 >> 20
+    train("limited", f"train.memory_limit={limit}MiB", *WIDE)
+    assert t.bits("limited", 2) == t.bits("free", 2)
+
+
+def without_cudnn_training_goes_on_with_one_warning():
+    said = train("with_cudnn", *LONG).stderr
+    if "attention: cuDNN" not in said:
+        return print("     no cuDNN in this build or on this machine:", said)
+    (t.dir / "hidden").mkdir()
+    (t.dir / "hidden" / "libcudnn.so.9").write_text("this is no library, and the search for one ends here\n" * 10)
+    paths = tiny.ENV.get("LD_LIBRARY_PATH")
+    tiny.ENV["LD_LIBRARY_PATH"] = str(t.dir / "hidden") + (":" + paths if paths else "")
+    try:
+        said = train("without_cudnn", *LONG).stderr
+    finally:
+        del tiny.ENV["LD_LIBRARY_PATH"]
+        if paths:
+            tiny.ENV["LD_LIBRARY_PATH"] = paths
+    assert said.count("attention: no cuDNN here") == 1 and said.count("attention: own kernel") == 1, said
+    close("with_cudnn", "without_cudnn", 0.02)
+
+
+def a_head_size_that_cudnn_refuses_is_our_own_kernels_and_said_once():
+    for head_dim in (20, 136, 288):
+        tiny.write_model(t.dir / f"heads{head_dim}", head_dim=head_dim)
+        model = f"model.config=heads{head_dim}/config.json"
+        t.train(f"heads{head_dim}_cpu", model, "train.max_steps=8", "train.micro_batch=8", "train.global_batch=8")
+        said = train(f"heads{head_dim}_gpu", *LONG, model, "train.max_steps=8").stderr
+        assert said.count("attention: ") == 1 and f"head_dim {head_dim}" in said and "own kernel" in said, said
+        close(f"heads{head_dim}_cpu", f"heads{head_dim}_gpu", 0.03)
+
+
 def two_ranks_on_one_gpu_are_an_error_that_names_them():
     tiny.ENV["CUDA_VISIBLE_DEVICES"] = "0"
     for device in ("cuda", "auto"):
@@ -139,4 +238,10 @@ tiny.run([fp32_losses_are_those_of_the_cpu, the_same_run_twice_has_the_same_bits
           adapters_train_as_on_the_cpu, evaluation_and_answers_are_those_of_the_cpu,
           algorithms_are_timed_once_and_stored_with_the_run, a_damaged_algorithm_cache_is_named_and_made_anew,
           a_resumed_run_uses_its_own_table_whatever_the_cache_says, without_timing_nothing_is_stored, tf32_follows_fp32,
+          fp16_follows_fp32_and_keeps_its_loss_scale, a_loss_scale_falls_and_rises_and_a_resumed_run_knows_it,
+          replayed_graphs_give_the_bits_of_launches, bf16_trains_without_masters_and_with_small_states,
+          after_the_second_step_nothing_is_asked_of_the_driver,
+          out_of_memory_names_the_request_the_table_and_what_to_change, a_run_stays_below_a_limit_that_is_enough,
+          without_cudnn_training_goes_on_with_one_warning,
+          a_head_size_that_cudnn_refuses_is_our_own_kernels_and_said_once,
           two_ranks_on_one_gpu_are_an_error_that_names_them])

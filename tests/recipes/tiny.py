@@ -47,6 +47,13 @@ def write_data(path, records=60, seed=1):
             out.write(json.dumps(dict(prompt=prompt, completion=answer)) + "\n")
 
 
+def write_even_data(path, records=400):
+    """Records of 32 tokens each: with data.seq_len a multiple of it every row is full."""
+    with open(path, "w") as out:
+        for i in range(records):
+            out.write(json.dumps(dict(prompt=f"red {i:03d}", completion="blue")) + "\n")
+
+
 class Tiny:
     """A folder with model/, data.jsonl and run.yaml; runs go to folders inside it."""
 
