@@ -45,9 +45,16 @@ void Adamw::add_runs(size_t i) {
   }
 }
 
-void Adamw::take_values() {
-  for (size_t i = 0; i < shards_.size(); ++i)
-    if (states_[i].master.defined()) ops::cast(shards_[i].value, states_[i].master);
+void Adamw::take_values(const Unrounded& unrounded) {
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    const Tensor& master = states_[i].master;
+    if (!master.defined()) continue;
+    ops::cast(shards_[i].value, master);
+    for (const nn::Segment& s : shards_[i].segments) {
+      const Tensor host = unrounded ? Tensor::empty({s.count}, DType::f32) : Tensor();
+      if (unrounded && unrounded(s, host)) master.flat(s.offset, {s.count}).copy_from(host);
+    }
+  }
 }
 
 Tensor Adamw::update(double lr, int64_t step, const Tensor& gathered,

@@ -36,8 +36,11 @@ class Adamw {
   Adamw(std::vector<nn::Shard> shards, const AdamwOptions& options);
 
   // Master copies from the values: after values were read or made, not after the states were
-  // loaded.
-  void take_values();
+  // loaded. `unrounded` (may be empty) fills a segment's elements [count] f32 on the CPU where it
+  // knows them better than the 16 bits of the value do: masters that start on the values' grid do
+  // not move a value until they have gone half a step of it.
+  using Unrounded = std::function<bool(const nn::Segment& segment, const Tensor& out)>;
+  void take_values(const Unrounded& unrounded = {});
 
   // One update of every segment, or none where a loss or gradient is not finite. gathered [ranks,
   // shards + losses] f64: see ops::UpdateControlArgs. `step` keys stochastic rounding. Returns

@@ -198,6 +198,17 @@ int64_t Model::total_parameters() const {
   return count;
 }
 
+// What a parameter was read from, where that is more than what it holds.
+std::function<bool(const std::string&, int64_t, const Tensor&)> unrounded_of(
+    const checkpoint::WeightSource* base, std::shared_ptr<const checkpoint::WeightSource> adapter) {
+  return [base, adapter](const std::string& name, int64_t begin, const Tensor& out) {
+    const checkpoint::WeightSource* source = is_adapter(name) ? adapter.get() : base;
+    if (!source || !source->contains(name) || source->info(name).dtype != DType::f32) return false;
+    source->read(name, begin, out);
+    return true;
+  };
+}
+
 Model load_model(const ModelOptions& options) {
   Model model;
   model.path = options.path;
@@ -213,6 +224,9 @@ Model load_model(const ModelOptions& options) {
       model.decoder->units(), options.data ? options.data : parallel::make_self());
   model.units->materialize(options.units);
   fill(model, options, adapter ? adapter->weights.get() : nullptr);
+  model.unrounded = unrounded_of(
+      model.weights.get(),
+      adapter ? std::shared_ptr<checkpoint::WeightSource>(std::move(adapter->weights)) : nullptr);
   return model;
 }
 

@@ -26,6 +26,10 @@ struct Model {
   std::unique_ptr<models::Decoder> decoder;
   std::unique_ptr<parallel::Units> units;
 
+  // A trained parameter's elements [begin, begin + out.numel()) as its file has them; out f32 on
+  // the CPU. False: there is no file, or it holds no more than the parameter's dtype does.
+  std::function<bool(const std::string& name, int64_t begin, const Tensor& out)> unrounded;
+
   models::UnitHooks hooks() const;  // gather, release and reduce of `units`
   text::SpecialIds special_ids() const;
   int64_t trainable_parameters() const;

@@ -67,6 +67,8 @@ ops::ProductTable time_products(const Model& model, const RunConfig& config,
   ops::TimeProducts timing(std::move(known));
   try {
     warm_up(model, config);
+  } catch (const OutOfMemory&) {
+    throw;  // no step would have enough either
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::unavailable) throw;
     log::warn("the warm-up that times products stopped early: {}", error.what());

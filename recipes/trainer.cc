@@ -123,6 +123,10 @@ void Trainer::run() {
     if (finished())
       return log::info("all is done: {} steps in {}", state_.step, parts_.folder.path());
     log::info("resumed from step {} of {}", state_.step, total_steps_);
+  } else {
+    optimizer_.take_values([this](const nn::Segment& s, const Tensor& out) {
+      return parts_.model.unrounded && parts_.model.unrounded(s.name, s.begin, out);
+    });
   }
   parts_.telemetry.start(state_.step, total_steps_);
   last_step_ = last_settled_ = Clock::now();

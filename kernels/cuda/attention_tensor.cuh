@@ -134,6 +134,7 @@ template <int kDim, int kColumns, class T>
 __device__ void store_sums(const float (&sums)[kColumns / 8][4], float scale_0, float scale_1,
                            T* staging, const Destination<T>& to, const AttentionParams& p) {
   constexpr int kStride = kDim + 8;
+  __syncwarp();  // other lanes have read what lay there
 #pragma unroll
   for (int n = 0; n < kColumns / 8; ++n) {
     T* at = staging + row_of(0) * kStride + n * 8 + column_of(0);

@@ -170,6 +170,11 @@ AlgorithmChoice time_choices(Product& product, const ProductKey& key, ProductOpe
       operands.added = operands.out;
     }
     return Race(product, key, operands, stream).winner(choices);
+  } catch (const OutOfMemory&) {
+    log::info(
+        "a product of {} x {} x {} is not timed: there is no memory for it beside the run's own",
+        p.m, p.n, p.k);
+    return choices.front();
   } catch (const Error& error) {
     log::warn("a product of {} x {} x {} takes cuBLASLt's first guess, for it cannot be timed: {}",
               p.m, p.n, p.k, error.what());

@@ -133,6 +133,23 @@ TEST_P(AdamwOn, StatesAreAllThatAResumeNeeds) {
 INSTANTIATE_TEST_SUITE_P(DTypes, AdamwOn, ::testing::Values(DType::f32, DType::bf16),
                          [](const auto& info) { return std::string(name_of(info.param)); });
 
+TEST(Adamw, MastersAreWhatTheValuesWereBeforeTheyWereRounded) {
+  const nn::Shard shard = make_shard(DType::bf16);
+  Adamw adamw({shard}, {});
+  adamw.take_values([](const nn::Segment& s, const Tensor& out) {
+    for (int64_t i = 0; i < s.count; ++i) out.data<float>()[i] = draw(s.offset + i, 1);
+    return s.name != "c";
+  });
+  for (const nn::StatePiece& piece : adamw.states()) {
+    if (piece.part != "master") continue;
+    for (int64_t i = 0; i < piece.segment.count; ++i) {
+      const int64_t at = piece.segment.offset + i;
+      const double want = piece.segment.name == "c" ? value_at(shard, at) : draw(at, 1);
+      EXPECT_EQ(piece.data.data<float>()[i], want);
+    }
+  }
+}
+
 TEST(Adamw, StatesAreCountedAsTheOptimizers) {
   const auto bytes_of = [](const AdamwOptions& options) {
     const size_t before = memory_use(MemoryTag::optimizer).current;
