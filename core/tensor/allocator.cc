@@ -47,13 +47,22 @@ size_t size_class(size_t bytes, MemoryTag tag) {
 
 using FreeBlocks = std::map<size_t, std::vector<void*>>;
 
-// The last block of that size that was freed, or null.
-void* take_from(FreeBlocks& free_blocks, size_t size) {
-  const auto it = free_blocks.find(size);
-  if (it == free_blocks.end() || it->second.empty()) return nullptr;
-  void* block = it->second.back();
-  it->second.pop_back();
-  return block;
+struct Block {
+  void* memory = nullptr;
+  size_t size = 0;  // of what the system gave, at least what was asked for
+};
+
+// The last block of that size that was freed, else one at most an eighth larger (steps of packed
+// documents differ by a few tokens), else none.
+Block take_from(FreeBlocks& free_blocks, size_t size) {
+  for (auto it = free_blocks.lower_bound(size);
+       it != free_blocks.end() && it->first <= size + size / 8; ++it) {
+    if (it->second.empty()) continue;
+    const Block block{it->second.back(), it->first};
+    it->second.pop_back();
+    return block;
+  }
+  return {};
 }
 
 struct Pool;
@@ -118,30 +127,31 @@ struct Pool {
     free_blocks.clear();
   }
 
-  // Null when memory is out, free blocks of other sizes given back.
-  void* take(size_t bytes, MemoryTag tag, const Reserved& reserve) {
+  // No memory when it is out, free blocks of other sizes given back.
+  Block take(size_t bytes, MemoryTag tag, const Reserved& reserve) {
     const size_t size = size_class(bytes, tag);
     std::lock_guard lock(mutex);
-    void* block = reserve ? take_from(reserve->free_blocks, size) : nullptr;
-    if (!block) block = take_from(free_blocks, size);
-    if (!block) block = from_system(size);
-    if (!block) {
+    Block block = reserve ? take_from(reserve->free_blocks, size) : Block();
+    if (!block.memory) block = take_from(free_blocks, size);
+    if (!block.memory) block = {from_system(size), size};
+    if (!block.memory) {
       release_locked();
-      block = from_system(size);
+      block = {from_system(size), size};
     }
-    if (!block) return nullptr;
+    if (!block.memory) return block;
     count(uses[static_cast<int>(tag)], size);
     count(total, size);
     return block;
   }
 
-  void give(void* block, size_t bytes, MemoryTag tag, const Reserved& reserve) noexcept {
+  void give(const Block& block, size_t bytes, MemoryTag tag, const Reserved& reserve) noexcept {
     const size_t size = size_class(bytes, tag);
     std::lock_guard lock(mutex);
     uses[static_cast<int>(tag)].current -= size;
     total.current -= size;
-    if (device.is_cpu() && size >= kKeepBelow) return to_system(block, size);
-    (reserve && !reserve->gone ? reserve->free_blocks : free_blocks)[size].push_back(block);
+    if (device.is_cpu() && block.size >= kKeepBelow) return to_system(block.memory, block.size);
+    auto& free = reserve && !reserve->gone ? reserve->free_blocks : free_blocks;
+    free[block.size].push_back(block.memory);
   }
 
   void dissolve(MemoryReserve::Blocks& reserve) {
@@ -176,13 +186,14 @@ std::shared_ptr<void> allocate(size_t bytes, Device device, MemoryTag tag) {
   Pool& pool = Pool::of(device);
   const Reserved reserve =
       reserve_of_thread && reserve_of_thread->pool == &pool ? reserve_of_thread : nullptr;
-  void* block = pool.take(bytes, tag, reserve);
-  if (!block)
+  const Block block = pool.take(bytes, tag, reserve);
+  if (!block.memory)
     throw OutOfMemory(
         fmt::format("out of memory on {}{}: {:.1f} MiB asked for ({}), with in use\n{}",
                     to_string(device), pool.limit > 0 ? " within train.memory_limit" : "",
                     static_cast<double>(bytes) / 1048576.0, name_of(tag), memory_table(device)));
-  return {block, [bytes, tag, &pool, reserve](void* p) { pool.give(p, bytes, tag, reserve); }};
+  return {block.memory,
+          [block, bytes, tag, &pool, reserve](void*) { pool.give(block, bytes, tag, reserve); }};
 }
 
 MemoryReserve::MemoryReserve(Device device) : blocks_(std::make_shared<Blocks>()) {
