@@ -20,6 +20,18 @@ class Allocator : public testing::Test {
   ~Allocator() override { limit_memory(0, {}); }
 };
 
+TEST_F(Allocator, CountsByTagAndReusesBlocks) {
+  const size_t before = memory_use(MemoryTag::workspace).current;
+  void* first;
+  {
+    Tensor t = Tensor::empty({1000, 1000}, DType::f32, {}, MemoryTag::workspace);
+    first = t.raw();
+    EXPECT_GE(memory_use(MemoryTag::workspace).current, before + 4000000);
+  }
+  EXPECT_EQ(memory_use(MemoryTag::workspace).current, before);
+  EXPECT_EQ(Tensor::empty({1000, 1000}, DType::f32, {}, MemoryTag::workspace).raw(), first);
+}
+
 TEST_F(Allocator, AFreedBlockServesWhatIsAsLargeOrALittleSmaller) {
   bytes(kMany);
   const int64_t before = memory_requests();

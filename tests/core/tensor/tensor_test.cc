@@ -45,18 +45,6 @@ TEST(Tensor, ViewsShareStorage) {
   EXPECT_THROW(t.data<bf16>(), Error);
 }
 
-TEST(Allocator, CountsByTagAndReusesBlocks) {
-  const size_t before = memory_use(MemoryTag::workspace).current;
-  void* first;
-  {
-    Tensor t = Tensor::empty({1000, 1000}, DType::f32, {}, MemoryTag::workspace);
-    first = t.raw();
-    EXPECT_GE(memory_use(MemoryTag::workspace).current, before + 4000000);
-  }
-  EXPECT_EQ(memory_use(MemoryTag::workspace).current, before);
-  EXPECT_EQ(Tensor::empty({1000, 1000}, DType::f32, {}, MemoryTag::workspace).raw(), first);
-}
-
 TEST(Shape, RefusesProductsThatWrap) {
   EXPECT_THROW(Shape({int64_t{1} << 40, int64_t{1} << 40}).numel(), Error);
   EXPECT_THROW(Shape({-1}), Error);
