@@ -110,7 +110,8 @@ void measure_attention(const StepShape& s, BenchTimer& timer, Floor& floor) {
                                             .dout = view(dout, 0),
                                             .dq = view(dqkv, 0),
                                             .dk = view(dqkv, q),
-                                            .dv = view(dqkv, q + kv)};
+                                            .dv = view(dqkv, q + kv),
+                                            .deterministic = s.deterministic};
   const std::string shape = fmt::format("{} x {}, heads {}/{} of {}", s.rows, s.seq_len,
                                         c.num_attention_heads, c.num_key_value_heads, c.head_dim);
   // Causal: half of the square. Backward: five products for the forward's two.

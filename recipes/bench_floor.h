@@ -20,6 +20,7 @@ struct StepShape {
   models::RecomputePlan recompute = Recompute::none;
   DType dtype = DType::f32;
   DType gradient_dtype = DType::f32;
+  bool deterministic = true;
   int64_t optimizer_bytes = 0;  // moved by one clip and update of this rank
   Device device;
 

@@ -113,6 +113,7 @@ StepShape shape_of(const RunConfig& config, const Model& model, const ModelOptio
                   .recompute = config.train.recompute_plan(),
                   .dtype = options.dtype,
                   .gradient_dtype = options.units.f32_gradients ? DType::f32 : options.dtype,
+                  .deterministic = config.train.deterministic,
                   .device = model.device};
   shape.micro_batches = std::max<int64_t>(1, config.train.global_batch / (ranks * shape.rows));
   return shape;

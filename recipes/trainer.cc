@@ -5,6 +5,7 @@
 #include "core/base/error.h"
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
+#include "core/base/units.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/update_control.h"
 #include "core/telemetry/trace.h"
@@ -52,6 +53,19 @@ optim::AdamwOptions optimizer_options(const TrainConfig& train, const Model& mod
           .seed = static_cast<uint64_t>(train.seed),
           .loss_scale = fp16 ? train.loss_scale : 1,
           .scale_window = fp16 ? train.scale_window : 0};
+}
+
+// "43.1 GiB at most (parameter 2.88 GiB, ...)": a table by tag in a line.
+std::string memory_peaks(Device device) {
+  std::string by_tag;
+  for (int i = 0; i < static_cast<int>(MemoryTag::count_); ++i) {
+    const auto tag = static_cast<MemoryTag>(i);
+    const double peak = static_cast<double>(memory_use(tag, device).peak);
+    if (peak > 0)
+      by_tag += fmt::format("{}{} {}", by_tag.empty() ? "" : ", ", name_of(tag), human_bytes(peak));
+  }
+  const double all = static_cast<double>(memory_use_total(device).peak);
+  return fmt::format("{} at most ({})", human_bytes(all), by_tag);
 }
 
 }  // namespace
@@ -225,6 +239,7 @@ void Trainer::launch(const data::StepData& data) {
   state_.step += 1;
   const int64_t requests = memory_requests(model.device);
   if (++steps_here_ <= 2) early_requests_ = requests;
+  if (steps_here_ == 2) log::info("memory: {}", memory_peaks(model.device));
   late_requests_ = requests - early_requests_;
   launched_ = std::move(next);
   if (model.device.is_cpu()) settle();
