@@ -24,7 +24,9 @@ std::string name_of_model(const ModelSection& model) {
 
 std::string name_of_case(const RunConfig& config, const StepShape& shape, int ranks) {
   const int64_t layers = config.train.recompute_layers;
-  const std::string blocks = layers > 0 ? fmt::format(" of {} blocks", layers) : "";
+  const size_t offloaded = shape.recompute.offloaded;
+  const std::string blocks = (layers > 0 ? fmt::format(" of {} blocks", layers) : "") +
+                             (offloaded > 0 ? fmt::format(" offload of {} blocks", offloaded) : "");
   return fmt::format("{} {} seq {} micro-batch {} recompute {}{} {} x{}",
                      name_of_model(config.model), enum_name(config.recipe, kRecipeNames),
                      shape.seq_len, shape.rows, enum_name(config.train.recompute, kRecomputeNames),

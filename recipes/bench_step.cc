@@ -98,7 +98,8 @@ RunConfig for_steps(RunConfig config, const StepBenchOptions& options) {
   return config;
 }
 
-void check_length(const RunConfig& config, const Model& model) {
+void check_model(const RunConfig& config, const Model& model) {
+  config.train.recompute_plan(model.config.num_hidden_layers);
   if (config.data.seq_len <= model.config.max_sequence()) return;
   fail(ErrorKind::usage, "data.seq_len is {}, but the model takes at most {} tokens",
        config.data.seq_len, model.config.max_sequence());
@@ -110,7 +111,7 @@ StepShape shape_of(const RunConfig& config, const Model& model, const ModelOptio
                   .rows = config.train.micro_batch,
                   .seq_len = config.data.seq_len,
                   .frozen_base = config.recipe == Recipe::lora,
-                  .recompute = config.train.recompute_plan(),
+                  .recompute = config.train.recompute_plan(model.config.num_hidden_layers),
                   .dtype = options.dtype,
                   .gradient_dtype = options.units.f32_gradients ? DType::f32 : options.dtype,
                   .deterministic = config.train.deterministic,
@@ -184,7 +185,7 @@ StepBench bench_step(const RunConfig& run, const std::shared_ptr<parallel::Commu
   ModelOptions model_parts = model_options(config, mesh, device);
   model_parts.needs_tokenizer = false;
   Model model = load_model(model_parts);
-  check_length(config, model);
+  check_model(config, model);
   ops::allow_tf32(config.train.tf32);
   choose_product_algorithms(model, config, options.cache_folder, *world);
   const int ranks = mesh.data().size();

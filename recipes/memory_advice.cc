@@ -23,15 +23,21 @@ double kept_elements(const models::DecoderConfig& m, models::Recompute mode) {
 double kept_bytes_a_token(const models::DecoderConfig& model, const models::RecomputePlan& plan,
                           DType dtype) {
   double elements = 0;
-  for (int64_t layer = 0; layer < model.num_hidden_layers; ++layer)
-    elements += kept_elements(model, plan.of(static_cast<size_t>(layer)));
+  for (size_t layer = 0; layer < static_cast<size_t>(model.num_hidden_layers); ++layer)
+    if (!plan.offloads(layer)) elements += kept_elements(model, plan.of(layer));
+  if (plan.offloaded > 0) elements += kept_elements(model, plan.of(0));  // one comes or goes
   return elements * static_cast<double>(size_of(dtype));
 }
 
 std::vector<Saving> memory_savings(const RunConfig& config, const MemoryFacts& facts) {
   const TrainConfig& train = config.train;
   const double tokens = static_cast<double>(train.micro_batch * config.data.seq_len);
-  const double kept = kept_bytes_a_token(facts.model, train.recompute_plan(), facts.dtype) * tokens;
+  const int64_t blocks = facts.model.num_hidden_layers;
+  const models::RecomputePlan plan = train.recompute_plan(blocks);
+  const auto kept_by = [&](const models::RecomputePlan& other) {
+    return kept_bytes_a_token(facts.model, other, facts.dtype) * tokens;
+  };
+  const double kept = kept_by(plan);
   const double trainable = static_cast<double>(facts.trainable);
   const bool master = facts.dtype != DType::f32 && train.master_weights == MasterWeights::fp32;
   const bool small_states = train.optimizer_dtype == Precision::bf16;
@@ -41,10 +47,19 @@ std::vector<Saving> memory_savings(const RunConfig& config, const MemoryFacts& f
   if (train.micro_batch > 1)
     savings.push_back({fmt::format("train.micro_batch={}", train.micro_batch / 2), kept / 2});
   for (models::Recompute mode : {models::Recompute::selective, models::Recompute::full}) {
-    const double then = kept_bytes_a_token(facts.model, mode, facts.dtype) * tokens;
+    const double then =
+        kept_by(models::RecomputePlan(mode).with_offload(plan.offloaded, plan.blocks));
     if (then < kept)
       savings.push_back(
           {fmt::format("train.recompute={}", enum_name(mode, kRecomputeNames)), kept - then});
+  }
+  // Half of the blocks as long as there are fewer, then all but the last.
+  const int64_t offload = train.offload_layers < blocks / 2 ? blocks / 2 : blocks - 1;
+  if (!facts.device.is_cpu() && train.offload_layers < offload) {
+    const double then =
+        kept_by(plan.with_offload(static_cast<size_t>(offload), static_cast<size_t>(blocks)));
+    if (then < kept)
+      savings.push_back({fmt::format("train.offload_layers={}", offload), kept - then});
   }
   if (config.recipe != Recipe::lora)
     savings.push_back(
@@ -75,7 +90,8 @@ void with_memory_advice(const RunConfig& config, const Model& model,
     MemoryFacts facts{.model = model.config,
                       .trainable = model.trainable_parameters(),
                       .total = model.total_parameters(),
-                      .ranks = model.units->communicator()->size()};
+                      .ranks = model.units->communicator()->size(),
+                      .device = model.device};
     for (const nn::ParameterPtr& p : model.decoder->parameters()) {
       if (!p->trainable) continue;
       facts.dtype = p->dtype;

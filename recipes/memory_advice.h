@@ -18,6 +18,7 @@ struct MemoryFacts {
   int64_t trainable = 0, total = 0;  // parameters
   int64_t gradient_bytes = 0;        // an element's
   int ranks = 1;                     // that the optimizer's states are spread over
+  Device device;                     // whose memory is out
 };
 
 struct Saving {
@@ -25,7 +26,7 @@ struct Saving {
   double bytes = 0;
 };
 
-// Bytes that the tape keeps of one token over all blocks.
+// Bytes that the tape keeps of one token over all blocks, where the model is.
 double kept_bytes_a_token(const models::DecoderConfig& model, const models::RecomputePlan& plan,
                           DType dtype);
 

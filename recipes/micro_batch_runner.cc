@@ -1,5 +1,10 @@
 #include "recipes/micro_batch_runner.h"
 
+#include <utility>
+
+#include "core/base/log.h"
+#include "core/base/units.h"
+
 namespace weft::recipes {
 namespace {
 
@@ -13,7 +18,7 @@ constexpr double kShareThatCounts = 0.05;
 
 MicroBatchRunner::MicroBatchRunner(const Model& model, const TrainConfig& train, int64_t sequence)
     : model_(model),
-      recompute_(train.recompute_plan()),
+      recompute_(train.recompute_plan(model.config.num_hidden_layers)),
       graphs_(train.graphs),
       sequence_(sequence) {}
 
@@ -25,10 +30,12 @@ bool MicroBatchRunner::is_bound_by_launches(int64_t tokens) const {
 }
 
 // What changes from step to step may lie in the step's tensors only: a dropout's key does not, nor
-// does a reduction among ranks, which runs beside the compute stream.
+// does a reduction among ranks, which runs beside the compute stream, as the copies of offloaded
+// blocks do. Who offloads is bound by memory: launches are no matter there.
 bool MicroBatchRunner::may_record(const nn::Step& step, bool last_micro_batch) const {
   if (model_.device.is_cpu() || graphs_ == Graphs::off || step.scored_rows.numel() == 0)
     return false;
+  if (recompute_.offloaded > 0) return false;
   if (last_micro_batch && model_.units->communicator()->size() > 1) return false;
   for (const nn::Projection* projection : model_.decoder->projections())
     if (projection->dropout > 0) return false;
@@ -40,8 +47,10 @@ bool MicroBatchRunner::has_shape_of_last(const nn::Step& step) const {
 }
 
 void MicroBatchRunner::train(const nn::Step& step, bool last_micro_batch) {
-  if (!may_record(step, last_micro_batch))
-    return model_.decoder->train(step, recompute_, model_.hooks(), last_micro_batch);
+  if (!may_record(step, last_micro_batch)) {
+    model_.decoder->train(step, recompute_, model_.hooks(), last_micro_batch);
+    return report_offload();
+  }
   if (!has_shape_of_last(step)) {
     graph_ = {};
     recorded_step_ = {};
@@ -53,6 +62,12 @@ void MicroBatchRunner::train(const nn::Step& step, bool last_micro_batch) {
   model_.units->zero_stale_gradients();  // the recording adds
   if (!graph_) record(step);
   replay(step);
+}
+
+void MicroBatchRunner::report_offload() {
+  if (recompute_.offloaded == 0 || std::exchange(offload_reported_, true)) return;
+  log::info("activations of {} of {} blocks wait in {} of host memory", recompute_.offloaded,
+            recompute_.blocks, human_bytes(static_cast<double>(model_.decoder->offload_bytes())));
 }
 
 void MicroBatchRunner::record(const nn::Step& step) {

@@ -25,6 +25,7 @@ class MicroBatchRunner {
   bool may_record(const nn::Step& step, bool last_micro_batch) const;
   bool is_bound_by_launches(int64_t tokens) const;
   bool has_shape_of_last(const nn::Step& step) const;
+  void report_offload();  // once
   void record(const nn::Step& step);
   void replay(const nn::Step& step) const;
 
@@ -38,6 +39,7 @@ class MicroBatchRunner {
   nn::Step recorded_step_;  // the tensors that the recording reads and writes
   DeviceGraph graph_;
   int64_t recordings_ = 0;
+  bool offload_reported_ = false;
 };
 
 }  // namespace weft::recipes

@@ -53,11 +53,14 @@ void warm_up(const Model& model, const RunConfig& config) {
   step.weight_grads = &weight_grads;
   models::UnitHooks hooks = model.hooks();
   hooks.reduce = [](size_t) {};
-  // Recomputing every layer where the run recomputes some has the same products.
+  // Recomputing every layer where the run recomputes some has the same products, and no more memory
+  // than offloading some.
+  const models::Recompute recompute =
+      config.train.offload_layers > 0 ? models::Recompute::full : config.train.recompute;
   const int64_t at_once = config.train.micro_batch * model.units->communicator()->size();
   model.units->zero_gradients();
   for (int i = 0; i < (config.train.global_batch > at_once ? 2 : 1); ++i)
-    model.decoder->train(step, config.train.recompute, hooks, /*last_micro_batch=*/false);
+    model.decoder->train(step, recompute, hooks, /*last_micro_batch=*/false);
 }
 
 // The known algorithms that the run's micro-batches take, and those that had to be timed.

@@ -67,7 +67,8 @@ telemetry::Machine machine_of(const Model& model, const parallel::Communicator& 
 
 namespace {
 
-void check_sequence(const RunConfig& config, const Model& model) {
+void check_model(const RunConfig& config, const Model& model) {
+  config.train.recompute_plan(model.config.num_hidden_layers);
   if (config.data.seq_len > model.config.max_sequence())
     fail(ErrorKind::usage,
          "data.seq_len is {}, but the model takes at most {} tokens ({}): lower data.seq_len",
@@ -113,7 +114,7 @@ void run_train(const TrainOptions& options, const std::shared_ptr<parallel::Comm
   limit_memory(config.train.memory_limit.count, device);
   ops::allow_tf32(config.train.tf32);
   Model model = load_model(model_options(config, mesh, device));
-  check_sequence(config, model);
+  check_model(config, model);
   with_memory_advice(config, model, [&] {
     choose_product_algorithms(model, config, options.cache_folder, *world);
   });

@@ -11,9 +11,13 @@ int64_t TrainConfig::warmup_steps(int64_t total_steps) const {
   return static_cast<int64_t>(std::ceil(warmup_ratio * static_cast<double>(total_steps)));
 }
 
-models::RecomputePlan TrainConfig::recompute_plan() const {
-  if (recompute_layers == 0) return recompute;
-  return {recompute, static_cast<size_t>(recompute_layers)};
+models::RecomputePlan TrainConfig::recompute_plan(int64_t blocks) const {
+  if (offload_layers > blocks)
+    fail(ErrorKind::usage, "train.offload_layers is {}, but the model has {} blocks",
+         offload_layers, blocks);
+  models::RecomputePlan plan = recompute;
+  if (recompute_layers > 0) plan.layers = static_cast<size_t>(recompute_layers);
+  return plan.with_offload(static_cast<size_t>(offload_layers), static_cast<size_t>(blocks));
 }
 
 void TrainConfig::visit(ConfigVisitor& v) {
@@ -85,6 +89,11 @@ void TrainConfig::visit(ConfigVisitor& v) {
           "recompute so in the first blocks only, in the others what is cheaper (selective after "
           "full, "
           "none after selective); 0: in all")
+      .at_least(0)
+      .may_change();
+  v.field("offload_layers", offload_layers,
+          "activations of so many blocks, spread over the depth, wait in host memory instead of "
+          "being kept on the GPU; `full` does not recompute these blocks (it does `selective`)")
       .at_least(0)
       .may_change();
   v.field("eval_every", eval_every, "held-out evaluation every so many steps; 0: only at the end")

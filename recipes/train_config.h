@@ -78,6 +78,7 @@ struct TrainConfig {
   int64_t seed = 0;
   Recompute recompute = Recompute::selective;
   int64_t recompute_layers = 0;  // 0: all
+  int64_t offload_layers = 0;    // whose activations wait in host memory
   int64_t eval_every = 0;        // steps; 0: only at the end
   int64_t eval_records = 0;      // 0: all held-out records
   int64_t early_stop = 0;        // evaluations without a lower loss; 0: never
@@ -85,7 +86,8 @@ struct TrainConfig {
 
   // The steps of warm-up in a run of `total_steps`.
   int64_t warmup_steps(int64_t total_steps) const;
-  models::RecomputePlan recompute_plan() const;
+  // Of a model with so many blocks. Throws usage where fewer than offload_layers.
+  models::RecomputePlan recompute_plan(int64_t blocks) const;
 
   void visit(ConfigVisitor& v);
   void check() const;

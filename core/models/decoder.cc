@@ -185,11 +185,14 @@ void Decoder::prepare(nn::Step& step) const {
 void Decoder::train(const nn::Step& step, const RecomputePlan& recompute, const UnitHooks& hooks,
                     bool last_micro_batch) const {
   using Keep = nn::Tape::Keep;
+  CHECK(recompute.offloaded == 0 || recompute.blocks == blocks_.size(),
+        "offload of {} of {} blocks", recompute.offloaded, recompute.blocks);
   const size_t head_unit = blocks_.size() + 1;
   const auto keep = [&](size_t layer) {
     return recompute.of(layer) == Recompute::none ? Keep::everything : Keep::expensive;
   };
   std::vector<nn::Tape> tapes;
+  nn::Offload offload(host_space_, step.ids.device());
   std::optional<telemetry::Span> phase(std::in_place, "forward");
   hooks.gather(0);
   Tensor x = embedding_->forward(step);
@@ -206,7 +209,9 @@ void Decoder::train(const nn::Step& step, const RecomputePlan& recompute, const 
       tapes[i] = nn::Tape(keep(i));
       tapes[i].push(input);
     }
+    if (recompute.offloads(i)) offload.send(tapes[i]);
   }
+  offload.settle();
   phase.emplace("head");
   hooks.gather(head_unit);
   Tensor dx = head_->train(x, step);
@@ -217,6 +222,10 @@ void Decoder::train(const nn::Step& step, const RecomputePlan& recompute, const 
   for (size_t i = blocks_.size(); i-- > 0;) {
     const telemetry::Span span("layer", static_cast<int64_t>(i));
     hooks.gather(i + 1);
+    if (recompute.offloads(i)) offload.receive(tapes[i]);
+    // One block comes back ahead, into memory that the last block has left where that is early
+    // enough.
+    if (i + 1 < blocks_.size() || (i > 0 && recompute.offloads(i - 1))) offload.fetch();
     if (recompute.of(i) == Recompute::full) {
       const telemetry::Span again("recompute");
       const Tensor input = tapes[i].pop();

@@ -11,6 +11,7 @@
 #include "core/nn/block.h"
 #include "core/nn/embedding.h"
 #include "core/nn/head.h"
+#include "core/nn/offload.h"
 
 namespace weft::models {
 
@@ -44,6 +45,8 @@ class Decoder {
   // last is true. Does not wait for a GPU.
   void train(const nn::Step& step, const RecomputePlan& recompute, const UnitHooks& hooks,
              bool last_micro_batch) const;
+  // What the activations of offloaded blocks take of the host's memory.
+  size_t offload_bytes() const { return host_space_.bytes(); }
   // Loss only.
   nn::HeadLoss evaluate(const nn::Step& step, const UnitHooks& hooks,
                         std::vector<nn::ScoredToken>* scored = nullptr) const;
@@ -61,6 +64,7 @@ class Decoder {
   std::unique_ptr<nn::Embedding> embedding_;
   std::vector<nn::Block> blocks_;
   std::unique_ptr<nn::Head> head_;
+  mutable nn::HostSpace host_space_;  // of offloaded blocks
 };
 
 // theta^(-2i/d) in f32 as transformers computes it, with Llama 3's scaling where the config has it.

@@ -1,8 +1,10 @@
-// What a forward keeps for its backward.
+// What a forward keeps for its backward, and where it waits.
 #pragma once
 
 #include <cstddef>
 #include <limits>
+
+#include "core/base/error.h"
 
 namespace weft::models {
 
@@ -13,16 +15,34 @@ enum class Recompute {
 };
 
 // The mode holds for the first `layers` blocks; the others do what is next in cost: selective after
-// full, none after selective.
+// full, none after selective. What some blocks keep waits in host memory; such a block is not
+// recomputed in full.
 struct RecomputePlan {
   Recompute mode = Recompute::none;
   size_t layers = std::numeric_limits<size_t>::max();
+  size_t offloaded = 0;  // blocks whose activations wait in host memory
+  size_t blocks = 0;     // of so many
 
   RecomputePlan(Recompute all) : mode(all) {}
   RecomputePlan(Recompute first, size_t count) : mode(first), layers(count) {}
+  RecomputePlan with_offload(size_t count, size_t of_blocks) const {
+    CHECK(count <= of_blocks, "{} of {} blocks", count, of_blocks);
+    RecomputePlan plan = *this;
+    plan.offloaded = count;
+    plan.blocks = of_blocks;
+    return plan;
+  }
+
+  // They lie evenly over the depth, from the first block on. So the last block, whose backward
+  // comes at once, is one of them only where all are.
+  bool offloads(size_t layer) const {
+    return offloaded > 0 && layer * offloaded % blocks < offloaded;
+  }
   Recompute of(size_t layer) const {
-    if (layer < layers || mode == Recompute::none) return mode;
-    return mode == Recompute::full ? Recompute::selective : Recompute::none;
+    const Recompute own = layer < layers || mode == Recompute::none ? mode
+                          : mode == Recompute::full                 ? Recompute::selective
+                                                                    : Recompute::none;
+    return own == Recompute::full && offloads(layer) ? Recompute::selective : own;
   }
 };
 

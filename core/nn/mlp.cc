@@ -8,7 +8,8 @@ Tensor Mlp::forward(const Tensor& x, const Step& step, Tape& tape, const Tensor&
   const Tensor gate_up = gate_up_.forward(x, step, tape);
   tape.push(gate_up);
   const Tensor act = ops::swiglu(gate_up);
-  Tape::Rebuildable cheap(tape, act, [gate_up] { return ops::swiglu(gate_up); });
+  const auto again = [](const std::vector<Tensor>& from) { return ops::swiglu(from[0]); };
+  Tape::Rebuildable cheap(tape, act, {{gate_up}, again});
   return down_.forward(act, step, tape, residual);
 }
 

@@ -18,6 +18,12 @@ class Tape {
     expensive,  // a tensor that is cheap to make again is made again (recompute: selective)
     everything,
   };
+  // How to make a tensor again from tensors that are kept anyway. `make` owns none of these: the
+  // tape may move them (nn::Offload).
+  struct Recipe {
+    std::vector<Tensor> from;
+    std::function<Tensor(const std::vector<Tensor>& from)> make;
+  };
   explicit Tape(Keep keep = Keep::everything) : keep_(keep) {}
 
   Keep keep() const { return keep_; }
@@ -26,7 +32,7 @@ class Tape {
 
   void push(const Tensor& t) {
     if (keep_ == Keep::nothing) return;
-    if (keep_ == Keep::expensive && recipe_ && t.raw() == rebuildable_.raw())
+    if (keep_ == Keep::expensive && recipe_.make && t.raw() == rebuildable_.raw())
       return entries_.push_back({{}, recipe_});
     entries_.push_back({t, {}});
   }
@@ -35,14 +41,24 @@ class Tape {
     CHECK(!entries_.empty(), "backward popped more than forward pushed");
     Entry entry = std::move(entries_.back());
     entries_.pop_back();
-    return entry.rebuild ? entry.rebuild() : std::move(entry.tensor);
+    return entry.recipe.make ? entry.recipe.make(entry.recipe.from) : std::move(entry.tensor);
+  }
+
+  // Every tensor that the tape owns, those of recipes too; visit(Tensor&) may replace it by one of
+  // the same bytes.
+  template <class Visit>
+  void for_each(Visit visit) {
+    for (Entry& entry : entries_) {
+      if (entry.tensor.defined()) visit(entry.tensor);
+      for (Tensor& t : entry.recipe.from) visit(t);
+    }
   }
 
   // While a Rebuildable lives (the innermost counts), pushing `t` may keep only the recipe, which
-  // makes the same bits again from tensors that are kept anyway.
+  // makes the same bits again.
   class Rebuildable {
    public:
-    Rebuildable(Tape& tape, const Tensor& t, std::function<Tensor()> recipe)
+    Rebuildable(Tape& tape, const Tensor& t, Recipe recipe)
         : tape_(tape),
           outer_tensor_(std::exchange(tape.rebuildable_, t)),
           outer_recipe_(std::exchange(tape.recipe_, std::move(recipe))) {}
@@ -56,18 +72,18 @@ class Tape {
    private:
     Tape& tape_;
     Tensor outer_tensor_;
-    std::function<Tensor()> outer_recipe_;
+    Recipe outer_recipe_;
   };
 
  private:
   struct Entry {
     Tensor tensor;
-    std::function<Tensor()> rebuild;
+    Recipe recipe;
   };
   Keep keep_;
   std::vector<Entry> entries_;
   Tensor rebuildable_;
-  std::function<Tensor()> recipe_;
+  Recipe recipe_;
 };
 
 }  // namespace weft::nn

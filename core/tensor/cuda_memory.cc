@@ -61,12 +61,12 @@ struct Found {
   }
 };
 
-// A recording would repeat the copy out of a buffer that has other contents by then.
+// A recording would repeat the copy with a buffer that has other contents by then.
 void refuse_while_recording(cudaStream_t on) {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
   check(cudaStreamIsCapturing(on, &status), "asking the compute stream");
   if (status != cudaStreamCaptureStatusNone)
-    fail(ErrorKind::internal, "[graph] work that is recorded copies from the host");
+    fail(ErrorKind::internal, "[graph] work that is recorded copies to or from the host");
 }
 
 std::shared_ptr<void> record_point(cudaStream_t on) {
@@ -76,6 +76,34 @@ std::shared_ptr<void> record_point(cudaStream_t on) {
                               [](void* e) { cudaEventDestroy(static_cast<cudaEvent_t>(e)); });
   check(cudaEventRecord(event, on), "recording an event");
   return point;
+}
+
+// One a GPU, made when it is first asked for.
+class Streams {
+ public:
+  cudaStream_t of(int gpu) {
+    CHECK(gpu >= 0 && gpu < kMaxGpus, "GPU {}", gpu);
+    const std::lock_guard lock(mutex_);
+    if (!streams_[gpu]) {
+      use(gpu);
+      check(cudaStreamCreateWithFlags(&streams_[gpu], cudaStreamNonBlocking), "making a stream");
+    }
+    return streams_[gpu];
+  }
+
+ private:
+  std::array<cudaStream_t, kMaxGpus> streams_{};
+  std::mutex mutex_;
+};
+
+cudaStream_t stream_beside(int gpu) {
+  static Streams streams;
+  return streams.of(gpu);
+}
+
+void begin_after(cudaStream_t waits, const std::shared_ptr<void>& point) {
+  check(cudaStreamWaitEvent(waits, static_cast<cudaEvent_t>(point.get()), 0),
+        "ordering two streams");
 }
 
 // Two pinned buffers that copies to the GPU go through: small ones share a buffer, large ones
@@ -198,15 +226,8 @@ void synchronize(int gpu) {
 }
 
 void* stream(int gpu) {
-  static std::array<cudaStream_t, kMaxGpus> streams{};
-  static std::mutex mutex;
-  CHECK(gpu >= 0 && gpu < kMaxGpus, "GPU {}", gpu);
-  const std::lock_guard lock(mutex);
-  if (!streams[gpu]) {
-    use(gpu);
-    check(cudaStreamCreateWithFlags(&streams[gpu], cudaStreamNonBlocking), "making a stream");
-  }
-  return streams[gpu];
+  static Streams streams;
+  return streams.of(gpu);
 }
 
 std::shared_ptr<void> pinned(size_t bytes) {
@@ -239,6 +260,38 @@ void wait(const std::shared_ptr<void>& point) {
 
 bool passed(const std::shared_ptr<void>& point) {
   return cudaEventQuery(static_cast<cudaEvent_t>(point.get())) == cudaSuccess;
+}
+
+std::shared_ptr<void> copy_beside(const std::vector<Copy>& copies, int gpu) {
+  use(gpu);
+  const auto compute = static_cast<cudaStream_t>(stream(gpu));
+  const cudaStream_t on = stream_beside(gpu);
+  refuse_while_recording(compute);
+  begin_after(on, record_point(compute));
+  for (const Copy& c : copies)
+    check(cudaMemcpyAsync(c.to, c.from, c.bytes, cudaMemcpyDefault, on), "copying memory");
+  return record_point(on);
+}
+
+void compute_after(const std::shared_ptr<void>& point, int gpu) {
+  use(gpu);
+  begin_after(static_cast<cudaStream_t>(stream(gpu)), point);
+}
+
+std::shared_ptr<void> pinned_beside(size_t bytes, int gpu) {
+  use(gpu);
+  void* block = nullptr;
+  const cudaError_t status = cudaHostAlloc(&block, bytes, cudaHostAllocPortable);
+  if (status == cudaErrorMemoryAllocation || status == cudaErrorOperatingSystem) {
+    cudaGetLastError();  // it is not sticky
+    return nullptr;
+  }
+  check(status, "taking pinned memory");
+  return {block, [gpu](void* p) {
+            cudaSetDevice(gpu);
+            cudaStreamSynchronize(stream_beside(gpu));
+            cudaFreeHost(p);  // at the process's end the driver may be gone: nothing to report then
+          }};
 }
 
 }  // namespace weft::device_memory

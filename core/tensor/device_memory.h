@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/tensor/device.h"
 
@@ -31,5 +32,19 @@ std::shared_ptr<void> pinned(size_t bytes);  // host memory that GPUs copy to wi
 std::shared_ptr<void> copy_later(void* to_pinned, const void* from, size_t bytes, int gpu);
 void wait(const std::shared_ptr<void>& point);  // throws what went wrong before it
 bool passed(const std::shared_ptr<void>& point);
+
+// Copies to and from pinned memory that run beside the compute stream, on one stream of their own:
+// behind what both have been given so far. The result is a point of that stream.
+struct Copy {
+  void* to = nullptr;
+  const void* from = nullptr;
+  size_t bytes = 0;
+};
+std::shared_ptr<void> copy_beside(const std::vector<Copy>& copies, int gpu);
+// What the compute stream is given from now on runs behind the point; the host goes on.
+void compute_after(const std::shared_ptr<void>& point, int gpu);
+// Pinned memory for such copies of this GPU; null where the host has no more. It goes back to the
+// system with its last owner, once the copies are done.
+std::shared_ptr<void> pinned_beside(size_t bytes, int gpu);
 
 }  // namespace weft::device_memory

@@ -55,5 +55,14 @@ void wait(const std::shared_ptr<void>&) {
 bool passed(const std::shared_ptr<void>&) {
   no_cuda();
 }
+std::shared_ptr<void> copy_beside(const std::vector<Copy>&, int) {
+  no_cuda();
+}
+void compute_after(const std::shared_ptr<void>&, int) {
+  no_cuda();
+}
+std::shared_ptr<void> pinned_beside(size_t, int) {
+  no_cuda();
+}
 
 }  // namespace weft::device_memory
