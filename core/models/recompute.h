@@ -33,10 +33,12 @@ struct RecomputePlan {
     return plan;
   }
 
-  // They lie evenly over the depth, from the first block on. So the last block, whose backward
-  // comes at once, is one of them only where all are.
+  // Block k * blocks / offloaded, rounded down, for k from 0: evenly over the depth, and the last
+  // block, whose backward comes at once, only where all are.
   bool offloads(size_t layer) const {
-    return offloaded > 0 && layer * offloaded % blocks < offloaded;
+    if (offloaded == 0) return false;
+    const size_t past = layer * offloaded % blocks;
+    return past == 0 || past + offloaded > blocks;
   }
   Recompute of(size_t layer) const {
     const Recompute own = layer < layers || mode == Recompute::none ? mode

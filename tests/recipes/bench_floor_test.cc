@@ -30,6 +30,8 @@ TEST(Floor, CountsTheBytesBetweenTheProducts) {
   EXPECT_DOUBLE_EQ(elements_a_token(shape), none + 2 * forward);
   shape.recompute = {Recompute::full, 1};  // of the two blocks; the other selective
   EXPECT_DOUBLE_EQ(elements_a_token(shape), none + forward + (2 * h + f));
+  shape.recompute = models::RecomputePlan(Recompute::full).with_offload(1, 2);  // the same
+  EXPECT_DOUBLE_EQ(elements_a_token(shape), none + forward + (2 * h + f));
   shape.recompute = Recompute::none;
   shape.frozen_base = true;  // q + k + v is 128 wide
   EXPECT_DOUBLE_EQ(elements_a_token(shape),

@@ -53,6 +53,13 @@ def a_frozen_base_has_no_weight_gradients():
     assert calls["down forward"] == 6, calls  # what is computed again ends before it
 
 
+def an_offloaded_block_is_not_computed_again():
+    r = bench("recipe=sft", "train.recompute=full", "train.offload_layers=2")
+    assert r["case"] == "model sft seq 64 micro-batch 2 recompute full offload of 2 blocks f32 x1", r["case"]
+    calls = {p["name"]: p["calls"] for p in r["products"] + r["attention"]}
+    assert calls["qkv forward"] == calls["attention forward"] == 4 and calls["qkv dX"] == 3, calls
+
+
 def a_part_may_be_left_out():
     assert "floor_ms" not in bench("--no-floor") and "step_ms" not in bench("--no-step")
 
@@ -109,6 +116,7 @@ def each_rank_writes_a_trace_with_its_sums():
             assert one["ts"] + one["dur"] <= other["ts"] + 1e-3
 
 
-tiny.run([the_figures_agree_with_each_other, a_frozen_base_has_no_weight_gradients, a_part_may_be_left_out,
+tiny.run([the_figures_agree_with_each_other, a_frozen_base_has_no_weight_gradients,
+          an_offloaded_block_is_not_computed_again, a_part_may_be_left_out,
           ranks_measure_their_links, the_table_is_for_people, nothing_is_left_behind, bad_arguments_are_named,
           a_run_says_its_speed, a_trace_shows_the_steps_of_a_run, each_rank_writes_a_trace_with_its_sums])

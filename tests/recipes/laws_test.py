@@ -26,6 +26,23 @@ def what_is_recomputed_changes_no_bit():
         assert t.bits("once") == t.bits(recompute), recompute
 
 
+def where_activations_wait_changes_no_bit():
+    for recompute in ("none", "selective", "full"):
+        for layers in (1, 3):  # of three
+            out = f"offload_{recompute}_{layers}"
+            said = t.train(out, f"train.recompute={recompute}", f"train.offload_layers={layers}").stderr
+            assert said.count(f"activations of {layers} of 3 blocks wait in ") == 1, said
+            assert t.bits("once") == t.bits(out) and t.metrics("once") == t.metrics(out), out
+
+
+def adapters_with_dropout_on_two_ranks_do_not_notice_it_either():
+    t.train("base", "train.max_steps=2", "export.formats=[hf]")
+    lora = ["recipe=lora", "lora.dropout=0.1", "model.path=base/export/hf", "model.config=", "model.tokenizer="]
+    t.train("lora", *lora, ranks=2)
+    t.train("lora_offload", *lora, "train.offload_layers=2", ranks=2)
+    assert t.bits("lora") == t.bits("lora_offload")
+
+
 def losses_of_twenty_steps_do_not_depend_on_the_number_of_ranks():
     for ranks in (2, 4):
         done = t.train(f"ranks{ranks}", ranks=ranks)
@@ -86,6 +103,7 @@ def a_finished_run_says_so():
 
 
 tiny.run([the_loss_falls, the_same_run_twice_has_the_same_bits, what_is_recomputed_changes_no_bit,
+          where_activations_wait_changes_no_bit, adapters_with_dropout_on_two_ranks_do_not_notice_it_either,
           losses_of_twenty_steps_do_not_depend_on_the_number_of_ranks, two_ranks_twice_have_the_same_bits,
           a_run_ends_with_no_message_under_way, micro_batches_change_only_rounding, a_stopped_run_goes_on_bit_for_bit,
           every_checkpoint_stays_where_keep_is_0, a_checkpoint_loads_on_another_number_of_ranks, bf16_follows_fp32,

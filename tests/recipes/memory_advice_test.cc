@@ -48,6 +48,15 @@ TEST(MemoryAdvice, CountsWhatTheTapeKeeps) {
   EXPECT_EQ(kept(models::Recompute::selective), 2 * 104 * 2);
   EXPECT_EQ(kept(models::Recompute::full), 2 * 8 * 2);
   EXPECT_EQ(kept({models::Recompute::full, 1}), (8 + 104) * 2);
+  MemoryFacts deep = tiny();  // one of the offloaded blocks counts: it comes or goes
+  deep.model.num_hidden_layers = 8;
+  const auto kept_of = [&](models::Recompute mode, size_t offloaded) {
+    return kept_bytes_a_token(deep.model, models::RecomputePlan(mode).with_offload(offloaded, 8),
+                              DType::bf16);
+  };
+  EXPECT_EQ(kept_of(models::Recompute::none, 4), 5 * 152 * 2);
+  EXPECT_EQ(kept_of(models::Recompute::selective, 8), 104 * 2);
+  EXPECT_EQ(kept_of(models::Recompute::full, 2), (6 * 8 + 104) * 2);
 }
 
 TEST(MemoryAdvice, SaysWhatEachChangeSaves) {
@@ -59,6 +68,26 @@ TEST(MemoryAdvice, SaysWhatEachChangeSaves) {
   EXPECT_EQ(saved_by(savings, "train.master_weights=none"), 4000);
   EXPECT_EQ(saved_by(savings, "2 ranks instead of 1"), 6000);
   for (size_t i = 1; i < savings.size(); ++i) EXPECT_GE(savings[i - 1].bytes, savings[i].bytes);
+}
+
+TEST(MemoryAdvice, OffersToOffloadHalfOfTheBlocksThenAllButTheLast) {
+  MemoryFacts facts = tiny();
+  facts.model.num_hidden_layers = 8;
+  RunConfig config = run(Recipe::sft, models::Recompute::selective);
+  EXPECT_THAT(memory_advice(config, facts), Not(HasSubstr("offload")));  // the CPU's: no gain
+  facts.device = {DeviceKind::cuda, 0};
+  const double block = 104 * 2 * 40;
+  EXPECT_EQ(saved_by(memory_savings(config, facts), "train.offload_layers=4"), 3 * block);
+  config.train.offload_layers = 4;
+  const auto savings = memory_savings(config, facts);
+  EXPECT_EQ(saved_by(savings, "train.offload_layers=7"), 3 * block);
+  EXPECT_EQ(saved_by(savings, "train.micro_batch=2"), 5 * block / 2);
+  EXPECT_EQ(saved_by(savings, "train.recompute=full"), 4 * (block - 8 * 2 * 40));
+  config.train.offload_layers = 7;
+  EXPECT_THAT(memory_advice(config, facts), Not(HasSubstr("offload")));
+  config = run(Recipe::sft, models::Recompute::full);  // keeps less than it would fetch
+  facts.model.num_hidden_layers = 4;
+  EXPECT_THAT(memory_advice(config, facts), Not(HasSubstr("offload")));
 }
 
 TEST(MemoryAdvice, NamesNothingThatTheRunDoesAlready) {

@@ -89,14 +89,28 @@ TEST(RunConfig, AxesThatDoNotExistYetAreUnavailable) {
               std::string::npos);
 }
 
+TEST(RunConfig, NoMoreBlocksAreOffloadedThanThereAre) {
+  TrainConfig train;
+  train.offload_layers = 8;
+  EXPECT_EQ(train.recompute_plan(8).offloaded, 8u);
+  try {
+    train.recompute_plan(7);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::usage);
+    EXPECT_EQ(std::string(error.what()), "train.offload_layers is 8, but the model has 7 blocks");
+  }
+}
+
 TEST(RunConfig, StepsLogAndLayoutMayChangeOnResumeAndNothingThatTrains) {
   const RunConfig before = read_config<RunConfig>("", with({}));
   const auto check = [&](const char* change) {
     check_resume(config_differences(before, read_config<RunConfig>("", with({change}))), "x");
   };
-  for (const char* change : {"train.max_steps=50", "train.threads=2", "train.micro_batch=2",
-                             "log.level=debug", "checkpoint.keep=9", "parallel.data=4",
-                             "output_dir=y", "export.formats=hf", "train.recompute=full"})
+  for (const char* change :
+       {"train.max_steps=50", "train.threads=2", "train.micro_batch=2", "log.level=debug",
+        "checkpoint.keep=9", "parallel.data=4", "output_dir=y", "export.formats=hf",
+        "train.recompute=full", "train.offload_layers=3"})
     EXPECT_NO_THROW(check(change)) << change;
   for (const char* change :
        {"train.lr=1", "recipe=sft", "lora.rank=4", "data.seed=3", "model.path=z", "data.train=z",

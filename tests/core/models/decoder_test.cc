@@ -91,12 +91,14 @@ TEST_P(DecoderGradient, AgreesWithFiniteDifferencesForEveryParameter) {
   EXPECT_GT(checked, 10);
 }
 
-TEST_P(DecoderGradient, IsTheSameBitForBitWhateverIsRecomputed) {
+TEST_P(DecoderGradient, IsTheSameBitForBitWhateverIsRecomputedOrOffloaded) {
   std::vector<std::vector<Tensor>> grads;
   std::vector<double> losses;
-  for (const models::RecomputePlan& recompute :
-       {models::RecomputePlan(Recompute::none), models::RecomputePlan(Recompute::selective),
-        models::RecomputePlan(Recompute::full), models::RecomputePlan(Recompute::full, 1)}) {
+  std::vector<models::RecomputePlan> plans = {
+      Recompute::none, Recompute::selective, Recompute::full, {Recompute::full, 1}};
+  for (size_t plain = 0; plain < 4; ++plain)
+    for (size_t offloaded : {1, 2}) plans.push_back(plans[plain].with_offload(offloaded, 2));
+  for (const models::RecomputePlan& recompute : plans) {
     test::TinyModel model = make(GetParam());
     nn::WeightGrads queue;
     nn::Step step = test::tiny_step(*model.decoder, {9, 4, 8}, queue);
@@ -146,6 +148,37 @@ INSTANTIATE_TEST_SUITE_P(Families, DecoderGradient,
                                          Case{"qwen2", true, false, 0.3},
                                          Case{"qwen3", true, true}),
                          testing::PrintToStringParamName());
+
+// Of 12 blocks: what is kept at most falls nearly by what the offloaded ones keep.
+TEST(Decoder, OffloadedBlocksHoldNoMemoryOfTheDevice) {
+  models::DecoderConfig config = test::tiny_config("llama3");
+  config.num_hidden_layers = 12;
+  test::TinyModel model;
+  model.decoder = std::make_unique<models::Decoder>(config, DType::f32);
+  model.materialize(7);
+  nn::WeightGrads queue;
+  nn::Step step = test::tiny_step(*model.decoder, {40, 60, 50}, queue);
+  const auto peak = [&](const models::RecomputePlan& plan) {
+    const size_t before = memory_use(MemoryTag::activation).current;
+    reset_memory_peaks();
+    model.decoder->train(step, plan, {}, false);
+    EXPECT_EQ(memory_use(MemoryTag::activation).current, before);
+    return static_cast<double>(memory_use(MemoryTag::activation).peak - before);
+  };
+  EXPECT_EQ(model.decoder->offload_bytes(), 0u);
+  // All that four blocks keep, less what is on its way at the turn.
+  for (const Recompute mode : {Recompute::selective, Recompute::none}) {
+    const models::RecomputePlan plain(mode);
+    const double none = peak(plain), four = peak(plain.with_offload(4, 12));
+    const double block = static_cast<double>(model.decoder->offload_bytes()) / 4;
+    EXPECT_LT(four, none - 3 * block);
+    EXPECT_GT(four, none - 4.1 * block);
+    model.decoder->train(step, plain.with_offload(4, 12), {}, false);
+    EXPECT_EQ(static_cast<double>(model.decoder->offload_bytes()), 4 * block);
+  }
+  const double none = peak(Recompute::none);
+  EXPECT_LT(peak(models::RecomputePlan(Recompute::none).with_offload(12, 12)), 0.35 * none);
+}
 
 TEST(Decoder, ADocumentDoesNotSeeAnother) {
   test::TinyModel model = make({"llama3"});
