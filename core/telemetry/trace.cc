@@ -6,6 +6,8 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <optional>
 #include <vector>
 
 #include "core/base/error.h"
@@ -29,12 +31,17 @@ using trace_detail::active;
 constinit thread_local Tracer::State* installed = nullptr;
 
 // Rows of the picture ("tid").
-enum class Row { thread = 0, compute = 1, communication = 2 };
+enum class Row {
+  thread = 0,
+  compute = 1,
+  communication = static_cast<int>(SideRow::communication),
+  copies = static_cast<int>(SideRow::copies),
+};
 
 struct Entry {
   std::string name;
   Clock::time_point begin, end;
-  bool side = false;
+  std::optional<SideRow> side = {};
   bool open = true;
   void* stream = nullptr;        // of work on a stream: where
   void* gpu_begin = nullptr;     // on the compute stream
@@ -162,18 +169,22 @@ Json Tracer::State::to_json() const {
       metadata("process_name", options.rank, 0, fmt::format("rank {}, {}", options.rank, where)));
   const std::pair<Row, const char*> rows[] = {{Row::thread, "training thread"},
                                               {Row::compute, "compute stream"},
-                                              {Row::communication, "communication"}};
+                                              {Row::communication, "communication"},
+                                              {Row::copies, "copies"}};
+  const bool copies = std::any_of(entries.begin(), entries.end(),
+                                  [](const Entry& e) { return e.side == SideRow::copies; });
   for (const auto& [row, name] : rows)
-    if (on_gpu() || row != Row::compute)
+    if ((on_gpu() || row != Row::compute) && (copies || row != Row::copies))
       events.push_back(metadata("thread_name", options.rank, static_cast<int>(row), name));
-  double side_end = 0;  // side work is done one after the other
+  std::map<SideRow, double> side_ends;  // side work of a row is done one after the other
   for (const Entry& entry : entries) {
     const bool timed_on_gpu = gpu_start && entry.gpu_begin && entry.gpu_end;
     if (entry.side) {
       Times times = timed_on_gpu ? gpu_times(entry) : thread_times(entry);
+      double& side_end = side_ends[*entry.side];
       times.begin = std::max(times.begin, side_end);
       side_end = times.end = std::max(times.begin, times.end);
-      events.push_back(event_of(entry, Row::communication, times));
+      events.push_back(event_of(entry, static_cast<Row>(*entry.side), times));
       continue;
     }
     events.push_back(event_of(entry, Row::thread, thread_times(entry)));
@@ -220,12 +231,12 @@ void Span::close() noexcept {
   }
 }
 
-SideSpan::SideSpan(std::string_view what, std::string_view name, void* stream) {
+SideSpan::SideSpan(std::string_view what, std::string_view name, void* stream, SideRow row) {
   if (!tracing()) return;
   owner_ = active;
   entry_ = owner_->open(fmt::format("{} {}", what, name));
   Entry& entry = owner_->entries[entry_];
-  entry.side = true;
+  entry.side = row;
   if (!stream || !owner_->on_gpu()) return;
   entry.stream = stream;
   entry.gpu_begin = owner_->mark_compute();

@@ -74,13 +74,17 @@ class StepSpan {
   Span span_;
 };
 
-// Work that goes on beside the compute stream: communication. Copies refer to the same work.
+// Rows of the work beside the compute stream. That of a row is done one after the other.
+enum class SideRow { communication = 2, copies = 3 };
+
+// Work that goes on beside the compute stream. Copies of a SideSpan refer to the same work.
 class SideSpan {
  public:
   SideSpan() = default;  // none
   // Named "WHAT NAME". The work is issued to `stream` behind what the compute stream has been given
   // so far; null: it is done by a thread, and ends when end() is called.
-  SideSpan(std::string_view what, std::string_view name, void* stream);
+  SideSpan(std::string_view what, std::string_view name, void* stream,
+           SideRow row = SideRow::communication);
   void issued();  // all of it is on its stream; without a stream nothing happens
   void end();     // it was seen to be done; later calls do nothing
 

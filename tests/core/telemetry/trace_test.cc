@@ -128,6 +128,21 @@ TEST(Trace, SideWorkHasItsOwnRowWithoutOverlap) {
   EXPECT_GE(events[2].begin, events[1].end - 1e-3);
 }
 
+TEST(Trace, CopiesHaveARowBesideCommunication) {
+  test::TempDir dir;
+  {
+    const Tracer tracer({.path = dir.file("trace.json"), .after = 0, .steps = 1});
+    const StepSpan step;
+    SideSpan sum("reduce", "lm_head", nullptr);
+    SideSpan copy("fetch", "layer 1", nullptr, SideRow::copies);
+    copy.end();
+    sum.end();
+  }
+  const auto events = events_of(dir.file("trace.json"));
+  EXPECT_THAT((std::vector{events[1].row, events[2].row}), ElementsAre(2, 3));
+  EXPECT_LT(events[2].begin, events[1].end);
+}
+
 TEST(Trace, IsOfOneThread) {
   test::TempDir dir;
   const Tracer tracer({.path = dir.file("trace.json"), .after = 0, .steps = 1});
