@@ -209,7 +209,7 @@ void Decoder::train(const nn::Step& step, const RecomputePlan& recompute, const 
       tapes[i] = nn::Tape(keep(i));
       tapes[i].push(input);
     }
-    if (recompute.offloads(i)) offload.send(tapes[i]);
+    if (recompute.offloads(i)) offload.send(tapes[i], i);
   }
   offload.settle();
   phase.emplace("head");

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <utility>
 
 #include "core/base/error.h"
 #include "core/base/units.h"
+#include "core/telemetry/trace.h"
 #include "core/tensor/allocator.h"
 
 namespace weft::nn {
@@ -89,9 +91,10 @@ std::vector<Offload::Piece> Offload::pieces_of(Tape& tape) const {
   return pieces;
 }
 
-void Offload::send(Tape& tape) {
+void Offload::send(Tape& tape, size_t layer) {
   settle();
-  Waiting tape_there{.pieces = pieces_of(tape), .host = {}, .fetched = false, .arrival = {}};
+  Waiting tape_there{
+      .layer = layer, .pieces = pieces_of(tape), .host = {}, .fetched = false, .arrival = {}};
   size_t bytes = 0;
   for (const Piece& piece : tape_there.pieces) bytes += aligned(piece.bytes);
   tape_there.host = space_.block(waiting_.size(), bytes, device_);
@@ -103,7 +106,7 @@ void Offload::send(Tape& tape) {
     copies.push_back({piece.on_host, piece.on_device, piece.bytes});
     host += aligned(piece.bytes);
   }
-  left_ = copy(copies);
+  left_ = copy(copies, "offload", layer);
   tape.for_each([&](Tensor& t) {
     for (const Piece& piece : tape_there.pieces) {
       if (t.numel() == 0 || t.storage() != piece.storage) continue;
@@ -135,7 +138,7 @@ void Offload::fetch() {
     copies.push_back({piece.on_device, piece.on_host, piece.bytes});
   }
   tape.fetched = true;
-  tape.arrival = copy(copies);
+  tape.arrival = copy(copies, "fetch", tape.layer);
 }
 
 void Offload::receive(Tape& tape) {
@@ -154,10 +157,21 @@ void Offload::receive(Tape& tape) {
   });
 }
 
-Offload::Point Offload::copy(const std::vector<device_memory::Copy>& copies) const {
-  if (!device_.is_cpu()) return device_memory::copy_beside(copies, device_.index);
-  for (const device_memory::Copy& c : copies) std::memcpy(c.to, c.from, c.bytes);
-  return {};
+Offload::Point Offload::copy(const std::vector<device_memory::Copy>& copies, const char* what,
+                             size_t layer) const {
+  telemetry::SideSpan span;
+  if (telemetry::tracing())
+    span = {what, fmt::format("layer {}", layer),
+            device_.is_cpu() ? nullptr : device_memory::stream_beside(device_.index),
+            telemetry::SideRow::copies};
+  Point point;
+  if (device_.is_cpu())
+    for (const device_memory::Copy& c : copies) std::memcpy(c.to, c.from, c.bytes);
+  else
+    point = device_memory::copy_beside(copies, device_.index);
+  span.issued();
+  if (device_.is_cpu()) span.end();
+  return point;
 }
 
 void Offload::wait(const Point& point) const {

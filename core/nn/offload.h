@@ -1,6 +1,6 @@
 // What some blocks' tapes keep waits in host memory between their forward and their backward.
 //
-//   forward:   send(tape) after each such block; settle() after the last block
+//   forward:   send(tape, layer) after each such block; settle() after the last block
 //   backward:  receive(tape) before such a block's backward, the last one sent first;
 //              fetch() where the next one may be on its way already
 //
@@ -44,8 +44,8 @@ class Offload {
 
   // Empties the device's memory of what the tape keeps; its tensors lie on the host until
   // receive(). At most one tape's copies are under way: what comes after the next call waits for
-  // them.
-  void send(Tape& tape);
+  // them. `layer` is its name in a trace.
+  void send(Tape& tape, size_t layer);
   void settle();
   // Starts bringing back the last tape sent that is still there, unless one is on its way.
   void fetch();
@@ -65,6 +65,7 @@ class Offload {
     size_t misalignment = 0;  // of on_device
   };
   struct Waiting {
+    size_t layer = 0;
     std::vector<Piece> pieces;
     std::shared_ptr<void> host;
     bool fetched = false;
@@ -72,7 +73,7 @@ class Offload {
   };
 
   std::vector<Piece> pieces_of(Tape& tape) const;
-  Point copy(const std::vector<device_memory::Copy>& copies) const;
+  Point copy(const std::vector<device_memory::Copy>& copies, const char* what, size_t layer) const;
   void wait(const Point& point) const;
 
   HostSpace& space_;

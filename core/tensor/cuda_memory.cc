@@ -96,11 +96,6 @@ class Streams {
   std::mutex mutex_;
 };
 
-cudaStream_t stream_beside(int gpu) {
-  static Streams streams;
-  return streams.of(gpu);
-}
-
 void begin_after(cudaStream_t waits, const std::shared_ptr<void>& point) {
   check(cudaStreamWaitEvent(waits, static_cast<cudaEvent_t>(point.get()), 0),
         "ordering two streams");
@@ -262,10 +257,15 @@ bool passed(const std::shared_ptr<void>& point) {
   return cudaEventQuery(static_cast<cudaEvent_t>(point.get())) == cudaSuccess;
 }
 
+void* stream_beside(int gpu) {
+  static Streams streams;
+  return streams.of(gpu);
+}
+
 std::shared_ptr<void> copy_beside(const std::vector<Copy>& copies, int gpu) {
   use(gpu);
   const auto compute = static_cast<cudaStream_t>(stream(gpu));
-  const cudaStream_t on = stream_beside(gpu);
+  const auto on = static_cast<cudaStream_t>(stream_beside(gpu));
   refuse_while_recording(compute);
   begin_after(on, record_point(compute));
   for (const Copy& c : copies)
@@ -282,14 +282,15 @@ std::shared_ptr<void> pinned_beside(size_t bytes, int gpu) {
   use(gpu);
   void* block = nullptr;
   const cudaError_t status = cudaHostAlloc(&block, bytes, cudaHostAllocPortable);
-  if (status == cudaErrorMemoryAllocation || status == cudaErrorOperatingSystem) {
-    cudaGetLastError();  // it is not sticky
+  if (status == cudaErrorMemoryAllocation || status == cudaErrorInvalidValue ||
+      status == cudaErrorOperatingSystem) {  // what the driver says of too much, or of a limit
+    cudaGetLastError();                      // it is not sticky
     return nullptr;
   }
   check(status, "taking pinned memory");
   return {block, [gpu](void* p) {
             cudaSetDevice(gpu);
-            cudaStreamSynchronize(stream_beside(gpu));
+            cudaStreamSynchronize(static_cast<cudaStream_t>(stream_beside(gpu)));
             cudaFreeHost(p);  // at the process's end the driver may be gone: nothing to report then
           }};
 }

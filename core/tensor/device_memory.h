@@ -41,6 +41,7 @@ struct Copy {
   size_t bytes = 0;
 };
 std::shared_ptr<void> copy_beside(const std::vector<Copy>& copies, int gpu);
+void* stream_beside(int gpu);  // cudaStream_t: theirs
 // What the compute stream is given from now on runs behind the point; the host goes on.
 void compute_after(const std::shared_ptr<void>& point, int gpu);
 // Pinned memory for such copies of this GPU; null where the host has no more. It goes back to the

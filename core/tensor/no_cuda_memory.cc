@@ -58,6 +58,9 @@ bool passed(const std::shared_ptr<void>&) {
 std::shared_ptr<void> copy_beside(const std::vector<Copy>&, int) {
   no_cuda();
 }
+void* stream_beside(int) {
+  no_cuda();
+}
 void compute_after(const std::shared_ptr<void>&, int) {
   no_cuda();
 }

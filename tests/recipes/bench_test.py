@@ -107,6 +107,13 @@ def a_trace_shows_the_steps_of_a_run():
     assert t.metrics("traced")[:5] == t.metrics("run")  # tracing and recomputing change no bit
 
 
+def a_trace_shows_what_waits_in_host_memory():
+    t.train("traced3", "train.max_steps=4", "log.trace=offload.json", "log.trace_after=1", "log.trace_steps=1",
+            "train.offload_layers=2", "train.global_batch=1")
+    copies = [e["name"] for e in spans("offload.json") if e["tid"] == 3]
+    assert copies == ["offload layer 0", "offload layer 1", "fetch layer 1", "fetch layer 0"], copies
+
+
 def each_rank_writes_a_trace_with_its_sums():
     t.train("traced2", "train.max_steps=4", "log.trace=ranks.json", "log.trace_after=1", "log.trace_steps=2", ranks=2)
     for rank, path in enumerate(("ranks.json", "ranks.rank1.json")):
@@ -119,4 +126,5 @@ def each_rank_writes_a_trace_with_its_sums():
 tiny.run([the_figures_agree_with_each_other, a_frozen_base_has_no_weight_gradients,
           an_offloaded_block_is_not_computed_again, a_part_may_be_left_out,
           ranks_measure_their_links, the_table_is_for_people, nothing_is_left_behind, bad_arguments_are_named,
-          a_run_says_its_speed, a_trace_shows_the_steps_of_a_run, each_rank_writes_a_trace_with_its_sums])
+          a_run_says_its_speed, a_trace_shows_the_steps_of_a_run,
+          a_trace_shows_what_waits_in_host_memory, each_rank_writes_a_trace_with_its_sums])

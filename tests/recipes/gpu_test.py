@@ -52,6 +52,28 @@ def what_is_recomputed_changes_no_bit():
         assert t.bits("gpu") == t.bits(recompute), recompute
 
 
+def where_activations_wait_changes_no_bit():
+    for dtype, same in (("fp32", "gpu"), ("bf16", "bf16a")):
+        for recompute in ("none", "selective", "full"):
+            for layers in (1, 2, 3):  # of three
+                out = f"offload_{dtype}_{recompute}_{layers}"
+                said = train(out, "train.dtype=" + dtype, "train.recompute=" + recompute, f"train.offload_layers={layers}").stderr
+                assert said.count(f"activations of {layers} of 3 blocks wait in ") == 1, said
+                assert t.bits(same) == t.bits(out) and t.metrics(same) == t.metrics(out), out
+
+
+def activations_that_wait_in_host_memory_leave_the_gpu():
+    tiny.write_model(t.dir / "deep", hidden_size=256, intermediate_size=1024, num_hidden_layers=12)
+    peaks = {}
+    for layers in (0, 4, 8):
+        out = f"deep_{layers}"
+        train(out, *WIDE, "model.config=deep/config.json", "train.dtype=bf16", f"train.offload_layers={layers}")
+        lines = map(json.loads, (t.dir / out / "metrics.jsonl").read_text().splitlines())
+        peaks[layers] = [line["memory_peak_bytes"]["activation"] for line in lines if "memory_peak_bytes" in line][-1]
+        assert t.bits("deep_0", 2) == t.bits(out, 2), out
+    assert peaks[4] < 0.8 * peaks[0] and peaks[8] < 0.55 * peaks[0], peaks
+
+
 def a_stopped_run_goes_on_bit_for_bit():
     train("half", "checkpoint.every_steps=7")
     for folder in ("step_000020", "step_000014"):
@@ -179,12 +201,15 @@ def after_the_second_step_nothing_is_asked_of_the_driver():
     for graphs in ("off", "on"):
         said = train("steady_" + graphs, "train.graphs=" + graphs, "train.dtype=bf16", "log.level=debug", *EVEN).stderr
         assert "requests to the driver in the first two steps, 0 in the others" in said, said
+    said = train("steady_offload", "train.offload_layers=2", "train.dtype=bf16", "log.level=debug", *EVEN).stderr
+    assert "requests to the driver in the first two steps, 0 in the others" in said, said
 
 
 def out_of_memory_names_the_request_the_table_and_what_to_change():
     said = train("poor", "train.memory_limit=200MiB", *WIDE, expect=69).stderr
     for words in ("out of memory on cuda:0 within train.memory_limit", "MiB asked for (", "activation ", "optimizer ",
-                  "train.micro_batch=32 saves about", "train.recompute=full saves about", "recipe=lora saves about"):
+                  "train.micro_batch=32 saves about", "train.recompute=full saves about", "train.offload_layers=2 saves about",
+                  "recipe=lora saves about"):
         assert said.count(words) == 1, said
 
 
@@ -234,7 +259,8 @@ def two_ranks_on_one_gpu_are_an_error_that_names_them():
 
 
 tiny.run([fp32_losses_are_those_of_the_cpu, the_same_run_twice_has_the_same_bits, bf16_follows_fp32,
-          what_is_recomputed_changes_no_bit, a_stopped_run_goes_on_bit_for_bit, a_run_moves_from_the_gpu_to_the_cpu,
+          what_is_recomputed_changes_no_bit, where_activations_wait_changes_no_bit,
+          activations_that_wait_in_host_memory_leave_the_gpu, a_stopped_run_goes_on_bit_for_bit, a_run_moves_from_the_gpu_to_the_cpu,
           adapters_train_as_on_the_cpu, evaluation_and_answers_are_those_of_the_cpu,
           algorithms_are_timed_once_and_stored_with_the_run, a_damaged_algorithm_cache_is_named_and_made_anew,
           a_resumed_run_uses_its_own_table_whatever_the_cache_says, without_timing_nothing_is_stored, tf32_follows_fp32,

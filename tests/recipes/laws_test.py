@@ -36,7 +36,7 @@ def where_activations_wait_changes_no_bit():
 
 
 def adapters_with_dropout_on_two_ranks_do_not_notice_it_either():
-    t.train("base", "train.max_steps=2", "export.formats=[hf]")
+    t.train("base", "train.max_steps=3", "export.formats=[hf]")
     lora = ["recipe=lora", "lora.dropout=0.1", "model.path=base/export/hf", "model.config=", "model.tokenizer="]
     t.train("lora", *lora, ranks=2)
     t.train("lora_offload", *lora, "train.offload_layers=2", ranks=2)

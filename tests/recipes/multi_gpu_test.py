@@ -46,6 +46,11 @@ def the_same_run_twice_has_the_same_bits():
             assert t.metrics(first) == t.metrics(again), (name, ranks)
 
 
+def where_activations_wait_changes_no_bit():
+    train("offload", "train.offload_layers=2", "train.recompute=full", ranks=2)
+    assert t.bits("fp32_2a") == t.bits("offload")
+
+
 def sums_in_bf16_follow_those_in_fp32():
     close("fp32_2", "sums16_2a", 0.01)
 
@@ -102,5 +107,5 @@ def a_killed_rank_ends_the_run_and_is_named():
 
 
 tiny.run([losses_are_those_of_one_rank_with_the_same_global_batch, the_same_run_twice_has_the_same_bits,
-          sums_in_bf16_follow_those_in_fp32, adapters_train_as_on_one_gpu, a_stopped_run_goes_on_bit_for_bit,
-          evaluation_is_that_of_one_rank, a_killed_rank_ends_the_run_and_is_named])
+          where_activations_wait_changes_no_bit, sums_in_bf16_follow_those_in_fp32, adapters_train_as_on_one_gpu,
+          a_stopped_run_goes_on_bit_for_bit, evaluation_is_that_of_one_rank, a_killed_rank_ends_the_run_and_is_named])

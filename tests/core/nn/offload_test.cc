@@ -50,7 +50,7 @@ TEST_P(OffloadTest, GivesBackEveryBitWhateverUsesTheMemoryMeanwhile) {
     const auto value = [&](int i) { return static_cast<float>(10 * micro_batch + i + 1); };
     for (int i = 0; i < kTapes; ++i) {
       tapes.push_back(tape_of({filled(value(i)), filled(value(i) + 0.5f, 7)}));
-      offload.send(tapes.back());
+      offload.send(tapes.back(), static_cast<size_t>(i));
       disturb();
     }
     offload.settle();
@@ -71,8 +71,8 @@ TEST_P(OffloadTest, FreesTheDevicesMemoryWhileItWaits) {
   Tape one = tape_of({filled(1)}), two = tape_of({filled(2)});
   const size_t held = in_use();
   Offload offload(space, device());
-  offload.send(one);
-  offload.send(two);
+  offload.send(one, 0);
+  offload.send(two, 1);
   EXPECT_EQ(in_use() - before, (held - before) / 2);  // the second is under way
   offload.settle();
   EXPECT_EQ(in_use(), before);
@@ -90,7 +90,7 @@ TEST_P(OffloadTest, MovesASharedStorageOnceAndItsViewsStayViews) {
   const Tensor want = whole.clone();
   Tape tape = tape_of({whole.rows(2, 4), whole.rows(3, 7), whole.rows(2, 7).reshape({165})});
   Offload offload(space, device());
-  offload.send(tape);
+  offload.send(tape, 0);
   EXPECT_LT(space.bytes(), 5 * 33 * sizeof(float) + 64);
   offload.receive(tape);
   const Tensor flat = tape.pop(), later = tape.pop(), first = tape.pop();
@@ -123,7 +123,7 @@ TEST_P(OffloadTest, RecipesMakeTheSameFromWhatCameBack) {
   const size_t before = in_use();
   x = y = {};
   Offload offload(space, device());
-  offload.send(tape);
+  offload.send(tape, 0);
   offload.settle();
   EXPECT_LT(in_use(), before);
   offload.receive(tape);
@@ -135,7 +135,7 @@ TEST_P(OffloadTest, LeavesATensorOfNothingAsItIs) {
   HostSpace space;
   Tape tape = tape_of({Tensor(), Tensor::empty({0, 4}, DType::bf16, device())});
   Offload offload(space, device());
-  offload.send(tape);
+  offload.send(tape, 0);
   offload.receive(tape);
   EXPECT_EQ(tape.pop().shape(), Shape({0, 4}));
   EXPECT_FALSE(tape.pop().defined());
@@ -147,8 +147,8 @@ TEST_P(OffloadTest, HostMemoryIsTakenOnceAndGrowsWithTheLargest) {
   const auto pass = [&](int64_t numel) {
     Tape one = tape_of({filled(1, numel)}), two = tape_of({filled(2, numel)});
     Offload offload(space, device());
-    offload.send(one);
-    offload.send(two);
+    offload.send(one, 0);
+    offload.send(two, 1);
     offload.receive(two);
     offload.receive(one);
     EXPECT_TRUE(test::same_bytes(one.pop(), filled(1, numel)));
@@ -171,7 +171,7 @@ TEST_P(OffloadTest, AMicroBatchThatEndsEarlyLeavesNothingUnderWay) {
     Offload offload(space, device());
     for (int n = 0; n < 3; ++n) {
       tapes.push_back(tape_of({filled(7)}));
-      offload.send(tapes.back());
+      offload.send(tapes.back(), static_cast<size_t>(n));
     }
     if (i % 2) offload.fetch();  // into memory that is freed before it arrives
   }
@@ -180,6 +180,7 @@ TEST_P(OffloadTest, AMicroBatchThatEndsEarlyLeavesNothingUnderWay) {
   for (int64_t i = 0; i < kNumel; ++i) ASSERT_EQ(host.data<float>()[i], 3) << i;
 }
 
+#ifndef __SANITIZE_ADDRESS__  // which ends the process over such a size
 TEST_P(OffloadTest, HostMemoryThatIsNotThereIsOneErrorThatSaysWhatToDo) {
   HostSpace space;
   const std::string said =
@@ -188,6 +189,8 @@ TEST_P(OffloadTest, HostMemoryThatIsNotThereIsOneErrorThatSaysWhatToDo) {
   EXPECT_NE(said.find("Lower train.offload_layers"), std::string::npos) << said;
   EXPECT_EQ(space.bytes(), 0u);
 }
+
+#endif
 
 std::vector<Device> devices() {
   std::vector<Device> all{Device()};
