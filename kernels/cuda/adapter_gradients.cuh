@@ -1,0 +1,442 @@
+// The gradients of low-rank adapters in one pass over dy, through the tensor cores.
+//
+// A block has a slab of dy: up to kSubs tiles of tokens, some tiles of columns of one segment.
+// Tiles of 128 x 128 arrive through a ring of shared memory; each is an operand twice: rows of it
+// times B add to the slab's dh, which stays in registers, and columns of it times h add to dB,
+// which goes to a partial sum once the slab's tokens are through. A second kernel adds the partial
+// sums of all slabs in their order: no atomics, so the same bits each time.
+//
+// Bytes, of elements of 2 bytes and partial sums of 4, written and read: 2 T N for dy, and of it
+// 4 R / (columns of a slab) for dh, 4 R / (tokens of a slab) for dB. Predicted at 4.2 TB/s, R = 16:
+//   [8192 x 2 * 14336]   470 MB + 10 %: 123 us; two products that read dy: 224 us
+//   [8192 x 4096]         67 MB + 31 %, which mostly stays in L2: 18 to 21 us; 32 us
+//   [32768 x 576]         38 MB + 28 %, the same: 10 to 12 us; 18 us
+// A tile is 32 KB: 1820 cycles of an SM's share of memory. Shared memory takes 1000 of them for
+// R = 16 (1800 for 64), the tensor cores 256 times R / 16 at their full rate. 96 KB or more (64 for
+// no R) are on their way meanwhile.
+#pragma once
+
+#include <algorithm>
+#include <type_traits>
+
+#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/tensor_core.cuh"
+
+namespace weft::ops::cuda::adapter {
+
+constexpr int kTile = 128;        // tokens and columns of a tile
+constexpr int kMostSegments = 8;  // of a launch
+constexpr int kFewestSubs = 4;    // tiles of tokens in a slab
+constexpr int kSms = 132;         // that a launch is made for, whatever the GPU has
+constexpr int kWarpRows = 16;     // of a product: the eight warps share a tile's 128
+static_assert(kThreads / kWarp * kWarpRows == kTile);
+
+template <int kRanks>
+struct Sizes {
+  static constexpr int kSubs = kRanks == 64 ? 4 : 8;  // at most: dh takes kSubs * kRanks / 2
+                                                      // registers of a thread
+  static constexpr int kStages = kRanks == 16 ? 5 : 4;
+  static constexpr int kTileElements = kTile * kTile;
+  static constexpr int kRankElements = kTile * kRanks;
+  static constexpr int kBytes =
+      2 * (kStages * kTileElements + 2 * kRankElements + kSubs * kRankElements);
+  static_assert(kBytes <= 227 * 1024);
+  // A tile of B is loaded kStages - 1 steps early, where the one before the last lay.
+  static_assert(kFewestSubs >= kStages - 1 && kSubs >= kFewestSubs);
+};
+
+struct Segment {
+  const void* dy;      // at its first column
+  const void* h;       // at its first rank
+  const void* b;       // [columns, ranks]
+  void* dh;            // at its first rank
+  void* db;            // [columns, ranks]
+  float* dh_partials;  // [slabs, tokens, ranks]
+  float* db_partials;  // [token slabs, columns, ranks]
+  int64_t columns;
+  int ranks;  // a multiple of 8
+  int slabs;  // of its columns
+  float dh_scale;
+  float db_scale;
+  bool db_is_f32;
+};
+
+// Given to both kernels by value.
+struct Params {
+  Segment segments[kMostSegments];
+  int num_segments;
+  int64_t tokens;
+  int64_t dy_stride;  // elements between tokens
+  int64_t h_stride;   // of h and dh
+  int token_slabs;
+  int subs;        // tiles of tokens in a slab
+  int slab_tiles;  // tiles of columns in a slab
+};
+
+// How dy is cut. `slabs` of all segments together, of their columns.
+struct Plan {
+  int subs = kFewestSubs;
+  int slab_tiles = 1;
+  int64_t token_slabs = 0;
+  int64_t slabs = 0;
+};
+
+inline int64_t tiles_of(int64_t columns) {
+  return divide_up(columns, kTile);
+}
+
+// Bytes that take as long: of rounds in which every SM has a slab, and of the partial sums.
+inline int64_t cost(const Plan& plan, const Params& p) {
+  constexpr int64_t kTileBytes = 2 * kTile * kTile;
+  constexpr int64_t kStart = 2 * kTileBytes;  // until a block's pipeline runs
+  const int64_t rounds = divide_up(plan.slabs * plan.token_slabs, kSms);
+  int64_t partials = 0;
+  for (int i = 0; i < p.num_segments; ++i) {
+    const Segment& s = p.segments[i];
+    const int64_t slabs = divide_up(tiles_of(s.columns), plan.slab_tiles);
+    partials += s.ranks * (slabs * p.tokens + plan.token_slabs * s.columns);
+  }
+  return rounds * kSms * (plan.slab_tiles * plan.subs * kTileBytes + kStart) + 2 * 4 * partials;
+}
+
+// The cheapest plan for the sizes in `p`; depends on nothing else.
+inline Plan plan_for(const Params& p, int most_subs) {
+  int64_t most_tiles = 1;
+  for (int i = 0; i < p.num_segments; ++i)
+    most_tiles = std::max(most_tiles, tiles_of(p.segments[i].columns));
+  Plan best;
+  int64_t least = INT64_MAX;
+  for (int subs = kFewestSubs; subs <= most_subs; subs *= 2) {
+    Plan plan{.subs = subs, .token_slabs = divide_up(p.tokens, subs * kTile)};
+    for (plan.slab_tiles = 1; plan.slab_tiles <= most_tiles; ++plan.slab_tiles) {
+      plan.slabs = 0;
+      for (int i = 0; i < p.num_segments; ++i)
+        plan.slabs += divide_up(tiles_of(p.segments[i].columns), plan.slab_tiles);
+      const int64_t bytes = cost(plan, p);
+      if (bytes < least) least = bytes, best = plan;
+    }
+  }
+  return best;
+}
+
+// Element where chunk `chunk` (8 elements) of a row lies that has kChunks of them: rows lie so that
+// the same chunk of 8 rows in a row, which a load of matrices reads at once, is in 8 banks' places.
+template <int kChunks>
+__device__ int place(int row, int chunk) {
+  constexpr int kRowsOfLine = kChunks >= 8 ? 1 : 8 / kChunks;
+  constexpr int kMixed = kChunks >= 8 ? 8 : kChunks;
+  return (row * kChunks + (chunk ^ (row / kRowsOfLine % kMixed))) * 8;
+}
+
+// kTile x kTile elements to `to`; zeros where there is no token or column.
+template <class T>
+__device__ void load_tile(T* to, const T* first, int64_t stride, int64_t tokens, int64_t columns) {
+  constexpr int kChunks = kTile / 8, kStep = kThreads / kChunks;
+  const int row = threadIdx.x / kChunks, chunk = threadIdx.x % kChunks;
+  const bool inside = chunk * 8 < columns;
+  const T* from = first + row * stride + chunk * 8;
+  T* mine = to + place<kChunks>(row, chunk);
+#pragma unroll
+  for (int i = 0; i < kTile; i += kStep, from += kStep * stride) {
+    const bool real = inside && row + i < tokens;
+    mma::copy_16_bytes(mine + i * kTile, real ? from : first, real);
+  }
+}
+
+// kRows x kRanks elements of `rows` x `ranks`; zeros elsewhere.
+template <int kRows, int kRanks, class T>
+__device__ void load_ranks(T* to, const T* first, int64_t stride, int64_t rows, int ranks) {
+  constexpr int kChunks = kRanks / 8;
+  for (int i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
+    const int row = i / kChunks, chunk = i % kChunks;
+    const bool real = row < rows && chunk * 8 < ranks;
+    mma::copy_16_bytes(to + place<kChunks>(row, chunk),
+                       real ? first + row * stride + chunk * 8 : first, real);
+  }
+}
+
+// 16 rows (the depth of a product) of B or h, all ranks: ranks 16 i .. 16 i + 15 in [i].
+template <int kRanks, class T>
+__device__ void load_operand(unsigned (&to)[kRanks / 16][4], const T* tile, int first_row) {
+  const int lane = threadIdx.x % kWarp;
+#pragma unroll
+  for (int i = 0; i < kRanks / 16; ++i)
+    mma::load_matrices_transposed(
+        to[i], tile + place<kRanks / 8>(first_row + lane % 16, 2 * i + lane / 16));
+}
+
+// sums[16, kRanks] += a[16, 16] b[16, kRanks].
+template <int kRanks, class T>
+__device__ void add_product(float (&sums)[kRanks / 8][4], const unsigned (&a)[4],
+                            const unsigned (&b)[kRanks / 16][4], T type) {
+#pragma unroll
+  for (int i = 0; i < kRanks / 16; ++i) {
+    mma::product(sums[2 * i], a, b[i][0], b[i][1], type);
+    mma::product(sums[2 * i + 1], a, b[i][2], b[i][3], type);
+  }
+}
+
+// The warp's 16 rows of a tile of tokens times the tile of B.
+template <int kRanks, class T>
+struct TimesB {
+  static constexpr bool kKeeps = kRanks == 16;  // B in registers, for all tiles of tokens
+  static constexpr int kDepth = kTile / 16;
+  unsigned kept[kKeeps ? kDepth : 1][kRanks / 16][4];
+
+  __device__ void load(const T* b) {
+    if constexpr (kKeeps) {
+#pragma unroll
+      for (int k = 0; k < kDepth; ++k) load_operand<kRanks>(kept[k], b, 16 * k);
+    }
+  }
+  __device__ void add(float (&sums)[kRanks / 8][4], const T* tile, const T* b) {
+    const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp * kWarpRows + lane % 16;
+#pragma unroll
+    for (int k = 0; k < kDepth; ++k) {
+      unsigned a[4];
+      mma::load_matrices(a, tile + place<kTile / 8>(row, 2 * k + lane / 16));
+      if constexpr (!kKeeps) load_operand<kRanks>(kept[0], b, 16 * k);
+      add_product<kRanks>(sums, a, kept[kKeeps ? k : 0], T());
+    }
+  }
+};
+
+// The warp's 16 columns of a tile, over its tokens, times h.
+template <int kRanks, class T>
+__device__ void add_times_h(float (&sums)[kRanks / 8][4], const T* tile, const T* h) {
+  const int lane = threadIdx.x % kWarp;
+  const int chunk = threadIdx.x / kWarp * (kWarpRows / 8) + lane / 8 % 2;
+#pragma unroll
+  for (int k = 0; k < kTile / 16; ++k) {
+    unsigned a[4], b[kRanks / 16][4];
+    mma::load_matrices_transposed(
+        a, tile + place<kTile / 8>(16 * k + lane / 16 * 8 + lane % 8, chunk));
+    load_operand<kRanks>(b, h, 16 * k);
+    add_product<kRanks>(sums, a, b, T());
+  }
+}
+
+// The warp's 16 rows of a partial sum [rows, ranks]; `to` is the first of the block's.
+template <int kRanks>
+__device__ void store_sums(const float (&sums)[kRanks / 8][4], float* to, int64_t rows, int ranks) {
+  const int lane = threadIdx.x % kWarp;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = threadIdx.x / kWarp * kWarpRows + 8 * half + lane / 4;
+    float* at = to + int64_t{row} * ranks + lane % 4 * 2;
+#pragma unroll
+    for (int n = 0; n < kRanks / 8; ++n)
+      if (row < rows && 8 * n < ranks)
+        *reinterpret_cast<float2*>(at + 8 * n) =
+            make_float2(sums[n][2 * half], sums[n][2 * half + 1]);
+  }
+}
+
+// What a block has of the matrices.
+struct Slab {
+  int segment, index;  // of the segment's slabs
+  int token_slab;
+  int64_t token, column;  // the first
+  int tiles;              // of columns
+};
+
+__device__ inline Slab slab_of_block(const Params& p) {
+  Slab slab{.index = static_cast<int>(blockIdx.x) / p.token_slabs,
+            .token_slab = static_cast<int>(blockIdx.x) % p.token_slabs};
+  for (; slab.index >= p.segments[slab.segment].slabs; ++slab.segment)
+    slab.index -= p.segments[slab.segment].slabs;
+  slab.token = int64_t{slab.token_slab} * p.subs * kTile;
+  slab.column = int64_t{slab.index} * p.slab_tiles * kTile;
+  const int64_t left = p.segments[slab.segment].columns - slab.column;
+  slab.tiles = static_cast<int>(min((left + kTile - 1) / kTile, int64_t{p.slab_tiles}));
+  return slab;
+}
+
+template <class T, int kRanks>
+__global__ void __launch_bounds__(kThreads, 1)
+    adapter_gradients_kernel(const __grid_constant__ Params p) {
+  using S = Sizes<kRanks>;
+  extern __shared__ __align__(128) unsigned char shared_bytes[];
+  T* ring = reinterpret_cast<T*>(shared_bytes);
+  T* b_tiles = ring + S::kStages * S::kTileElements;  // two
+  T* h = b_tiles + 2 * S::kRankElements;              // of all of the slab's tokens
+  const Slab slab = slab_of_block(p);
+  const Segment& segment = p.segments[slab.segment];
+  const int64_t tokens = p.tokens - slab.token, columns = segment.columns - slab.column;
+  const T* dy = static_cast<const T*>(segment.dy) + slab.token * p.dy_stride + slab.column;
+  const T* b = static_cast<const T*>(segment.b) + slab.column * segment.ranks;
+
+  struct {
+    int tile = 0, sub = 0, stage = 0;
+  } next;  // to be loaded; behind the last tile the groups are empty
+  const auto load_next = [&] {
+    if (next.tile < slab.tiles) {
+      const int64_t column = int64_t{next.tile} * kTile, token = int64_t{next.sub} * kTile;
+      if (next.sub == 0)
+        load_ranks<kTile, kRanks>(b_tiles + next.tile % 2 * S::kRankElements,
+                                  b + column * segment.ranks, segment.ranks, columns - column,
+                                  segment.ranks);
+      const bool real = token < tokens;  // else nothing is read, but the address must be valid
+      load_tile(ring + next.stage * S::kTileElements,
+                dy + (real ? token : 0) * p.dy_stride + column, p.dy_stride, tokens - token,
+                columns - column);
+      if (++next.stage == S::kStages) next.stage = 0;
+      if (++next.sub == p.subs) next.sub = 0, ++next.tile;
+    }
+    mma::end_copy_group();
+  };
+  load_ranks<S::kSubs * kTile, kRanks>(
+      h, static_cast<const T*>(segment.h) + slab.token * p.h_stride, p.h_stride,
+      min(tokens, int64_t{p.subs} * kTile), segment.ranks);
+#pragma unroll
+  for (int i = 0; i < S::kStages - 1; ++i) load_next();
+
+  float dh[S::kSubs][kRanks / 8][4] = {};
+  int stage = 0;
+  for (int tile = 0; tile < slab.tiles; ++tile) {
+    const T* b_tile = b_tiles + tile % 2 * S::kRankElements;
+    TimesB<kRanks, T> times_b;
+    float db[kRanks / 8][4] = {};
+#pragma unroll
+    for (int sub = 0; sub < S::kSubs; ++sub) {
+      if (sub >= p.subs) break;
+      mma::wait_for_copy_groups<S::kStages - 2>();
+      __syncthreads();  // the tile is here, and nobody reads the one before it
+      load_next();
+      if (sub == 0) times_b.load(b_tile);
+      const T* dy_tile = ring + stage * S::kTileElements;
+      times_b.add(dh[sub], dy_tile, b_tile);
+      add_times_h<kRanks>(db, dy_tile, h + sub * S::kRankElements);
+      if (++stage == S::kStages) stage = 0;
+    }
+    const int64_t column = slab.column + int64_t{tile} * kTile;
+    store_sums<kRanks>(
+        db, segment.db_partials + (slab.token_slab * segment.columns + column) * segment.ranks,
+        segment.columns - column, segment.ranks);
+  }
+#pragma unroll
+  for (int sub = 0; sub < S::kSubs; ++sub) {
+    if (sub >= p.subs) break;
+    const int64_t token = slab.token + int64_t{sub} * kTile;
+    store_sums<kRanks>(dh[sub],
+                       segment.dh_partials + (slab.index * p.tokens + token) * segment.ranks,
+                       p.tokens - token, segment.ranks);
+  }
+}
+
+// Four elements of an output at `to`, as floats.
+template <class G>
+__device__ float4 load_four(const G* from) {
+  if constexpr (std::is_same_v<G, float>) {
+    return *reinterpret_cast<const float4*>(from);
+  } else {
+    const uint2 bits = *reinterpret_cast<const uint2*>(from);
+    G at[4];
+    memcpy(at, &bits, sizeof bits);
+    return make_float4(to_float(at[0]), to_float(at[1]), to_float(at[2]), to_float(at[3]));
+  }
+}
+template <class G>
+__device__ void store_four(G* to, float4 v) {
+  if constexpr (std::is_same_v<G, float>)
+    *reinterpret_cast<float4*>(to) = v;
+  else
+    *reinterpret_cast<uint2*>(to) = make_uint2(mma::pack<G>(v.x, v.y), mma::pack<G>(v.z, v.w));
+}
+
+// a + scale * b.
+__device__ inline float4 add_scaled(float4 a, float scale, float4 b) {
+  return make_float4(fmaf(scale, b.x, a.x), fmaf(scale, b.y, a.y), fmaf(scale, b.z, a.z),
+                     fmaf(scale, b.w, a.w));
+}
+
+// The threads that share four elements: each adds every summers-th partial sum.
+__host__ __device__ inline int summers_of(int num_partials) {
+  return num_partials >= 8 ? 8 : num_partials >= 4 ? 4 : num_partials >= 2 ? 2 : 1;
+}
+
+// dh and db of all segments: y = 2 segment (dh), 2 segment + 1 (db).
+template <class T>
+__global__ void __launch_bounds__(kThreads) sum_partials_kernel(const __grid_constant__ Params p) {
+  __shared__ float4 sums[kThreads];
+  const Segment& s = p.segments[blockIdx.y / 2];
+  const bool is_dh = blockIdx.y % 2 == 0;
+  const int count = is_dh ? s.slabs : p.token_slabs, summers = summers_of(count);
+  const int64_t numel = (is_dh ? p.tokens : s.columns) * s.ranks;
+  const int lanes = kThreads / summers, summer = threadIdx.x / lanes;
+  const int64_t at = (int64_t{blockIdx.x} * lanes + threadIdx.x % lanes) * 4;
+  const float* partials = (is_dh ? s.dh_partials : s.db_partials) + at;
+  float4 sum{};
+  if (at < numel) {
+#pragma unroll 8
+    for (int i = summer; i < count; i += summers)
+      sum = add_scaled(sum, 1, load_four(partials + i * numel));
+  }
+  sums[threadIdx.x] = sum;
+  __syncthreads();
+  if (summer != 0 || at >= numel) return;
+  for (int i = 1; i < summers; ++i) sum = add_scaled(sum, 1, sums[i * lanes + threadIdx.x]);
+  if (is_dh) {
+    T* to = static_cast<T*>(s.dh) + at / s.ranks * p.h_stride + at % s.ranks;
+    return store_four(to, add_scaled({}, s.dh_scale, sum));
+  }
+  const auto add_to = [&](auto* to) { store_four(to, add_scaled(load_four(to), s.db_scale, sum)); };
+  s.db_is_f32 ? add_to(static_cast<float*>(s.db) + at) : add_to(static_cast<T*>(s.db) + at);
+}
+
+// Elements of the partial sums of all segments.
+inline int64_t partials_of(const Params& p) {
+  int64_t sum = 0;
+  for (int i = 0; i < p.num_segments; ++i) {
+    const Segment& s = p.segments[i];
+    sum += s.ranks * (s.slabs * p.tokens + p.token_slabs * s.columns);
+  }
+  return sum;
+}
+
+// Fills in how `p` is cut; the partial sums' memory is still to be given (place_partials).
+inline void cut(Params& p, int most_subs) {
+  const Plan plan = plan_for(p, most_subs);
+  CHECK(plan.slabs * plan.token_slabs < (int64_t{1} << 31), "[adapter_gradients] {} x {} slabs",
+        plan.slabs, plan.token_slabs);
+  p.subs = plan.subs;
+  p.slab_tiles = plan.slab_tiles;
+  p.token_slabs = static_cast<int>(plan.token_slabs);
+  for (int i = 0; i < p.num_segments; ++i)
+    p.segments[i].slabs =
+        static_cast<int>(divide_up(tiles_of(p.segments[i].columns), plan.slab_tiles));
+}
+
+inline void place_partials(Params& p, float* memory) {
+  for (int i = 0; i < p.num_segments; ++i) {
+    Segment& s = p.segments[i];
+    s.dh_partials = memory;
+    s.db_partials = memory + s.slabs * p.tokens * s.ranks;
+    memory = s.db_partials + p.token_slabs * s.columns * s.ranks;
+  }
+}
+
+// REQUIRES: ranks of all segments <= kRanks, cut with at most Sizes<kRanks>::kSubs.
+template <class T, int kRanks>
+void launch(const Params& p, cudaStream_t stream) {
+  constexpr int kBytes = Sizes<kRanks>::kBytes;
+  check(cudaFuncSetAttribute(adapter_gradients_kernel<T, kRanks>,
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
+        "adapter_gradients");
+  int slabs = 0;
+  int64_t most = 0;  // blocks of a sum
+  for (int i = 0; i < p.num_segments; ++i) {
+    const Segment& s = p.segments[i];
+    slabs += s.slabs;
+    most = std::max({most, divide_up(p.tokens * s.ranks * summers_of(s.slabs), 4 * kThreads),
+                     divide_up(s.columns * s.ranks * summers_of(p.token_slabs), 4 * kThreads)});
+  }
+  const auto blocks = static_cast<unsigned>(slabs) * static_cast<unsigned>(p.token_slabs);
+  adapter_gradients_kernel<T, kRanks><<<blocks, kThreads, kBytes, stream>>>(p);
+  check(cudaGetLastError(), "adapter_gradients");
+  const dim3 sums(static_cast<unsigned>(most), static_cast<unsigned>(2 * p.num_segments));
+  sum_partials_kernel<T><<<sums, kThreads, 0, stream>>>(p);
+  check(cudaGetLastError(), "adapter_gradients: sums");
+}
+
+}  // namespace weft::ops::cuda::adapter
