@@ -155,48 +155,47 @@ __device__ void load_ranks(T* to, const T* first, int64_t stride, int64_t rows, 
   }
 }
 
-// 16 rows (the depth of a product) of B or h, all ranks: ranks 16 i .. 16 i + 15 in [i].
+// Sixteen rows (the depth of a product) and sixteen ranks, 16 i and on, of a tile of B or h.
 template <int kRanks, class T>
-__device__ void load_operand(unsigned (&to)[kRanks / 16][4], const T* tile, int first_row) {
+__device__ void load_operand(unsigned (&to)[4], const T* tile, int first_row, int i) {
   const int lane = threadIdx.x % kWarp;
-#pragma unroll
-  for (int i = 0; i < kRanks / 16; ++i)
-    mma::load_matrices_transposed(
-        to[i], tile + place<kRanks / 8>(first_row + lane % 16, 2 * i + lane / 16));
+  mma::load_matrices_transposed(to,
+                                tile + place<kRanks / 8>(first_row + lane % 16, 2 * i + lane / 16));
 }
 
-// sums[16, kRanks] += a[16, 16] b[16, kRanks].
+// sums[16, ranks 16 i and on] += a[16, 16] b[16, 16].
 template <int kRanks, class T>
 __device__ void add_product(float (&sums)[kRanks / 8][4], const unsigned (&a)[4],
-                            const unsigned (&b)[kRanks / 16][4], T type) {
-#pragma unroll
-  for (int i = 0; i < kRanks / 16; ++i) {
-    mma::product(sums[2 * i], a, b[i][0], b[i][1], type);
-    mma::product(sums[2 * i + 1], a, b[i][2], b[i][3], type);
-  }
+                            const unsigned (&b)[4], int i, T type) {
+  mma::product(sums[2 * i], a, b[0], b[1], type);
+  mma::product(sums[2 * i + 1], a, b[2], b[3], type);
 }
 
-// The warp's 16 rows of a tile of tokens times the tile of B.
+// The warp's 16 rows of a tile of tokens times the tile of B, which for few ranks stays in
+// registers for all tiles of tokens.
 template <int kRanks, class T>
 struct TimesB {
-  static constexpr bool kKeeps = kRanks == 16;  // B in registers, for all tiles of tokens
+  static constexpr bool kKeeps = kRanks == 16;
   static constexpr int kDepth = kTile / 16;
-  unsigned kept[kKeeps ? kDepth : 1][kRanks / 16][4];
+  unsigned kept[kKeeps ? kDepth : 1][4];
 
-  __device__ void load(const T* b) {
+  __device__ void start(const T* b) {
     if constexpr (kKeeps) {
 #pragma unroll
-      for (int k = 0; k < kDepth; ++k) load_operand<kRanks>(kept[k], b, 16 * k);
+      for (int k = 0; k < kDepth; ++k) load_operand<kRanks>(kept[k], b, 16 * k, 0);
     }
   }
-  __device__ void add(float (&sums)[kRanks / 8][4], const T* tile, const T* b) {
+  __device__ void add_to(float (&sums)[kRanks / 8][4], const T* tile, const T* b) {
     const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp * kWarpRows + lane % 16;
-#pragma unroll
+#pragma unroll(kKeeps ? kDepth : 2)
     for (int k = 0; k < kDepth; ++k) {
       unsigned a[4];
       mma::load_matrices(a, tile + place<kTile / 8>(row, 2 * k + lane / 16));
-      if constexpr (!kKeeps) load_operand<kRanks>(kept[0], b, 16 * k);
-      add_product<kRanks>(sums, a, kept[kKeeps ? k : 0], T());
+#pragma unroll
+      for (int i = 0; i < kRanks / 16; ++i) {
+        if constexpr (!kKeeps) load_operand<kRanks>(kept[0], b, 16 * k, i);
+        add_product<kRanks>(sums, a, kept[kKeeps ? k : 0], i, T());
+      }
     }
   }
 };
@@ -206,13 +205,16 @@ template <int kRanks, class T>
 __device__ void add_times_h(float (&sums)[kRanks / 8][4], const T* tile, const T* h) {
   const int lane = threadIdx.x % kWarp;
   const int chunk = threadIdx.x / kWarp * (kWarpRows / 8) + lane / 8 % 2;
-#pragma unroll
+#pragma unroll(kRanks == 16 ? 8 : 2)
   for (int k = 0; k < kTile / 16; ++k) {
-    unsigned a[4], b[kRanks / 16][4];
+    unsigned a[4], b[4];
     mma::load_matrices_transposed(
         a, tile + place<kTile / 8>(16 * k + lane / 16 * 8 + lane % 8, chunk));
-    load_operand<kRanks>(b, h, 16 * k);
-    add_product<kRanks>(sums, a, b, T());
+#pragma unroll
+    for (int i = 0; i < kRanks / 16; ++i) {
+      load_operand<kRanks>(b, h, 16 * k, i);
+      add_product<kRanks>(sums, a, b, i, T());
+    }
   }
 }
 
@@ -303,9 +305,9 @@ __global__ void __launch_bounds__(kThreads, 1)
       mma::wait_for_copy_groups<S::kStages - 2>();
       __syncthreads();  // the tile is here, and nobody reads the one before it
       load_next();
-      if (sub == 0) times_b.load(b_tile);
+      if (sub == 0) times_b.start(b_tile);
       const T* dy_tile = ring + stage * S::kTileElements;
-      times_b.add(dh[sub], dy_tile, b_tile);
+      times_b.add_to(dh[sub], dy_tile, b_tile);
       add_times_h<kRanks>(db, dy_tile, h + sub * S::kRankElements);
       if (++stage == S::kStages) stage = 0;
     }
