@@ -6,29 +6,24 @@
 // which goes to a partial sum once the slab's tokens are through. A second kernel adds the partial
 // sums of all slabs in their order: no atomics, so the same bits each time.
 //
-// Bytes, of elements of 2 bytes and partial sums of 4, written and read: 2 T N for dy, and of it
-// 4 R / (columns of a slab) for dh, 4 R / (tokens of a slab) for dB. Predicted at 4.2 TB/s, R = 16:
-//   [8192 x 2 * 14336]   470 MB + 10 %: 123 us; two products that read dy: 224 us
+// Bytes: 2 T N of dy, and of partial sums, written and read, 4 R / (columns of a slab) of that for
+// dh and 4 R / (tokens of a slab) for dB. Predicted at 4.2 TB/s, R = 16:
+//   [8192 x 2 * 14336]   470 MB + 10 %: 123 us; two products that each read dy: 224 us
 //   [8192 x 4096]         67 MB + 31 %, which mostly stays in L2: 18 to 21 us; 32 us
 //   [32768 x 576]         38 MB + 28 %, the same: 10 to 12 us; 18 us
-// A tile is 32 KB: 1820 cycles of an SM's share of memory. Shared memory takes 1000 of them for
-// R = 16 (1800 for 64), the tensor cores 256 times R / 16 at their full rate. 96 KB or more (64 for
-// no R) are on their way meanwhile.
+// At that rate a tile (32 KB) is an SM's every 1820 cycles. Shared memory then takes 1000 of them
+// for R = 16 (2300 for 64, which it so binds), the tensor cores 256 * R / 16 at their full rate, a
+// warp's 150 instructions 300. 96 KB or more are on their way meanwhile.
 #pragma once
 
-#include <algorithm>
 #include <type_traits>
 
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/adapter_slabs.cuh"
 #include "kernels/cuda/tensor_core.cuh"
 
 namespace weft::ops::cuda::adapter {
 
-constexpr int kTile = 128;        // tokens and columns of a tile
-constexpr int kMostSegments = 8;  // of a launch
-constexpr int kFewestSubs = 4;    // tiles of tokens in a slab
-constexpr int kSms = 132;         // that a launch is made for, whatever the GPU has
-constexpr int kWarpRows = 16;     // of a product: the eight warps share a tile's 128
+constexpr int kWarpRows = 16;  // of a product: the eight warps share a tile's 128
 static_assert(kThreads / kWarp * kWarpRows == kTile);
 
 template <int kRanks>
@@ -45,80 +40,6 @@ struct Sizes {
   static_assert(kFewestSubs >= kStages - 1 && kSubs >= kFewestSubs);
 };
 
-struct Segment {
-  const void* dy;      // at its first column
-  const void* h;       // at its first rank
-  const void* b;       // [columns, ranks]
-  void* dh;            // at its first rank
-  void* db;            // [columns, ranks]
-  float* dh_partials;  // [slabs, tokens, ranks]
-  float* db_partials;  // [token slabs, columns, ranks]
-  int64_t columns;
-  int ranks;  // a multiple of 8
-  int slabs;  // of its columns
-  float dh_scale;
-  float db_scale;
-  bool db_is_f32;
-};
-
-// Given to both kernels by value.
-struct Params {
-  Segment segments[kMostSegments];
-  int num_segments;
-  int64_t tokens;
-  int64_t dy_stride;  // elements between tokens
-  int64_t h_stride;   // of h and dh
-  int token_slabs;
-  int subs;        // tiles of tokens in a slab
-  int slab_tiles;  // tiles of columns in a slab
-};
-
-// How dy is cut. `slabs` of all segments together, of their columns.
-struct Plan {
-  int subs = kFewestSubs;
-  int slab_tiles = 1;
-  int64_t token_slabs = 0;
-  int64_t slabs = 0;
-};
-
-inline int64_t tiles_of(int64_t columns) {
-  return divide_up(columns, kTile);
-}
-
-// Bytes that take as long: of rounds in which every SM has a slab, and of the partial sums.
-inline int64_t cost(const Plan& plan, const Params& p) {
-  constexpr int64_t kTileBytes = 2 * kTile * kTile;
-  constexpr int64_t kStart = 2 * kTileBytes;  // until a block's pipeline runs
-  const int64_t rounds = divide_up(plan.slabs * plan.token_slabs, kSms);
-  int64_t partials = 0;
-  for (int i = 0; i < p.num_segments; ++i) {
-    const Segment& s = p.segments[i];
-    const int64_t slabs = divide_up(tiles_of(s.columns), plan.slab_tiles);
-    partials += s.ranks * (slabs * p.tokens + plan.token_slabs * s.columns);
-  }
-  return rounds * kSms * (plan.slab_tiles * plan.subs * kTileBytes + kStart) + 2 * 4 * partials;
-}
-
-// The cheapest plan for the sizes in `p`; depends on nothing else.
-inline Plan plan_for(const Params& p, int most_subs) {
-  int64_t most_tiles = 1;
-  for (int i = 0; i < p.num_segments; ++i)
-    most_tiles = std::max(most_tiles, tiles_of(p.segments[i].columns));
-  Plan best;
-  int64_t least = INT64_MAX;
-  for (int subs = kFewestSubs; subs <= most_subs; subs *= 2) {
-    Plan plan{.subs = subs, .token_slabs = divide_up(p.tokens, subs * kTile)};
-    for (plan.slab_tiles = 1; plan.slab_tiles <= most_tiles; ++plan.slab_tiles) {
-      plan.slabs = 0;
-      for (int i = 0; i < p.num_segments; ++i)
-        plan.slabs += divide_up(tiles_of(p.segments[i].columns), plan.slab_tiles);
-      const int64_t bytes = cost(plan, p);
-      if (bytes < least) least = bytes, best = plan;
-    }
-  }
-  return best;
-}
-
 // Element where chunk `chunk` (8 elements) of a row lies that has kChunks of them: rows lie so that
 // the same chunk of 8 rows in a row, which a load of matrices reads at once, is in 8 banks' places.
 template <int kChunks>
@@ -128,27 +49,33 @@ __device__ int place(int row, int chunk) {
   return (row * kChunks + (chunk ^ (row / kRowsOfLine % kMixed))) * 8;
 }
 
-// kTile x kTile elements to `to`; zeros where there is no token or column.
+// A thread's part of a tile of dy: a chunk of every 16th row.
+struct TilePart {
+  static constexpr int kChunks = kTile / 8, kStep = kThreads / kChunks;
+  int row = threadIdx.x / kChunks;
+  int column = threadIdx.x % kChunks * 8;
+};
+
+// The thread's part of kTile x kTile elements to `to`; zeros behind `rows` and `columns`, where
+// nothing is read, whatever the address. `from` is the thread's first chunk.
 template <class T>
-__device__ void load_tile(T* to, const T* first, int64_t stride, int64_t tokens, int64_t columns) {
-  constexpr int kChunks = kTile / 8, kStep = kThreads / kChunks;
-  const int row = threadIdx.x / kChunks, chunk = threadIdx.x % kChunks;
-  const bool inside = chunk * 8 < columns;
-  const T* from = first + row * stride + chunk * 8;
-  T* mine = to + place<kChunks>(row, chunk);
+__device__ void load_tile(T* to, const T* from, int64_t stride, int rows, int columns) {
+  const TilePart part;
+  rows = part.column < columns ? rows - part.row : 0;
+  to += place<TilePart::kChunks>(part.row, part.column / 8);
 #pragma unroll
-  for (int i = 0; i < kTile; i += kStep, from += kStep * stride) {
-    const bool real = inside && row + i < tokens;
-    mma::copy_16_bytes(mine + i * kTile, real ? from : first, real);
-  }
+  for (int i = 0; i < kTile; i += TilePart::kStep, from += TilePart::kStep * stride)
+    mma::copy_16_bytes(to + i * kTile, from, i < rows);
 }
 
 // kRows x kRanks elements of `rows` x `ranks`; zeros elsewhere.
 template <int kRows, int kRanks, class T>
-__device__ void load_ranks(T* to, const T* first, int64_t stride, int64_t rows, int ranks) {
+__device__ void load_ranks(T* to, const T* first, int64_t stride, int rows, int ranks) {
   constexpr int kChunks = kRanks / 8;
-  for (int i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
-    const int row = i / kChunks, chunk = i % kChunks;
+  static_assert(kRows * kChunks % kThreads == 0);
+#pragma unroll
+  for (int i = 0; i < kRows * kChunks; i += kThreads) {
+    const int row = (i + threadIdx.x) / kChunks, chunk = (i + threadIdx.x) % kChunks;
     const bool real = row < rows && chunk * 8 < ranks;
     mma::copy_16_bytes(to + place<kChunks>(row, chunk),
                        real ? first + row * stride + chunk * 8 : first, real);
@@ -254,49 +181,79 @@ __device__ inline Slab slab_of_block(const Params& p) {
   return slab;
 }
 
+// What a block has in shared memory.
+template <class T, int kRanks>
+struct Shared {
+  T* ring;     // tiles of dy
+  T* b_tiles;  // two
+  T* h;        // of all of the slab's tokens
+
+  __device__ explicit Shared(unsigned char* bytes) {
+    using S = Sizes<kRanks>;
+    ring = reinterpret_cast<T*>(bytes);
+    b_tiles = ring + S::kStages * S::kTileElements;
+    h = b_tiles + 2 * S::kRankElements;
+  }
+};
+
+// A block's loads: h at first, then tile after tile, each a group of copies.
+template <class T, int kRanks>
+struct Loads {
+  using S = Sizes<kRanks>;
+  const Params& p;
+  const Slab& slab;
+  const Shared<T, kRanks> shared;
+  const T *dy, *b;      // dy: the thread's part of the first tile
+  int tokens, columns;  // of the slab
+  int tile = 0, sub = 0, stage = 0;
+
+  __device__ Loads(const Params& params, const Slab& of, const Shared<T, kRanks>& to)
+      : p(params), slab(of), shared(to) {
+    const Segment& s = p.segments[slab.segment];
+    const TilePart part;
+    dy = static_cast<const T*>(s.dy) + (slab.token + part.row) * p.dy_stride + slab.column +
+         part.column;
+    b = static_cast<const T*>(s.b) + slab.column * s.ranks;
+    tokens = static_cast<int>(min(p.tokens - slab.token, int64_t{p.subs} * kTile));
+    columns = static_cast<int>(min(s.columns - slab.column, int64_t{slab.tiles} * kTile));
+    load_ranks<S::kSubs * kTile, kRanks>(shared.h,
+                                         static_cast<const T*>(s.h) + slab.token * p.h_stride,
+                                         p.h_stride, tokens, s.ranks);
+  }
+
+  // Behind the last tile the groups are empty.
+  __device__ void next() {
+    if (tile < slab.tiles) {
+      const int column = tile * kTile, token = sub * kTile;
+      const int ranks = p.segments[slab.segment].ranks;
+      if (sub == 0)
+        load_ranks<kTile, kRanks>(shared.b_tiles + tile % 2 * S::kRankElements,
+                                  b + int64_t{column} * ranks, ranks, columns - column, ranks);
+      load_tile(shared.ring + stage * S::kTileElements, dy + token * p.dy_stride + column,
+                p.dy_stride, tokens - token, columns - column);
+      if (++stage == S::kStages) stage = 0;
+      if (++sub == p.subs) sub = 0, ++tile;
+    }
+    mma::end_copy_group();
+  }
+};
+
 template <class T, int kRanks>
 __global__ void __launch_bounds__(kThreads, 1)
     adapter_gradients_kernel(const __grid_constant__ Params p) {
   using S = Sizes<kRanks>;
   extern __shared__ __align__(128) unsigned char shared_bytes[];
-  T* ring = reinterpret_cast<T*>(shared_bytes);
-  T* b_tiles = ring + S::kStages * S::kTileElements;  // two
-  T* h = b_tiles + 2 * S::kRankElements;              // of all of the slab's tokens
+  const Shared<T, kRanks> shared(shared_bytes);
   const Slab slab = slab_of_block(p);
   const Segment& segment = p.segments[slab.segment];
-  const int64_t tokens = p.tokens - slab.token, columns = segment.columns - slab.column;
-  const T* dy = static_cast<const T*>(segment.dy) + slab.token * p.dy_stride + slab.column;
-  const T* b = static_cast<const T*>(segment.b) + slab.column * segment.ranks;
-
-  struct {
-    int tile = 0, sub = 0, stage = 0;
-  } next;  // to be loaded; behind the last tile the groups are empty
-  const auto load_next = [&] {
-    if (next.tile < slab.tiles) {
-      const int64_t column = int64_t{next.tile} * kTile, token = int64_t{next.sub} * kTile;
-      if (next.sub == 0)
-        load_ranks<kTile, kRanks>(b_tiles + next.tile % 2 * S::kRankElements,
-                                  b + column * segment.ranks, segment.ranks, columns - column,
-                                  segment.ranks);
-      const bool real = token < tokens;  // else nothing is read, but the address must be valid
-      load_tile(ring + next.stage * S::kTileElements,
-                dy + (real ? token : 0) * p.dy_stride + column, p.dy_stride, tokens - token,
-                columns - column);
-      if (++next.stage == S::kStages) next.stage = 0;
-      if (++next.sub == p.subs) next.sub = 0, ++next.tile;
-    }
-    mma::end_copy_group();
-  };
-  load_ranks<S::kSubs * kTile, kRanks>(
-      h, static_cast<const T*>(segment.h) + slab.token * p.h_stride, p.h_stride,
-      min(tokens, int64_t{p.subs} * kTile), segment.ranks);
+  Loads<T, kRanks> loads(p, slab, shared);
 #pragma unroll
-  for (int i = 0; i < S::kStages - 1; ++i) load_next();
+  for (int i = 0; i < S::kStages - 1; ++i) loads.next();
 
   float dh[S::kSubs][kRanks / 8][4] = {};
   int stage = 0;
   for (int tile = 0; tile < slab.tiles; ++tile) {
-    const T* b_tile = b_tiles + tile % 2 * S::kRankElements;
+    const T* b_tile = shared.b_tiles + tile % 2 * S::kRankElements;
     TimesB<kRanks, T> times_b;
     float db[kRanks / 8][4] = {};
 #pragma unroll
@@ -304,11 +261,11 @@ __global__ void __launch_bounds__(kThreads, 1)
       if (sub >= p.subs) break;
       mma::wait_for_copy_groups<S::kStages - 2>();
       __syncthreads();  // the tile is here, and nobody reads the one before it
-      load_next();
+      loads.next();
       if (sub == 0) times_b.start(b_tile);
-      const T* dy_tile = ring + stage * S::kTileElements;
+      const T* dy_tile = shared.ring + stage * S::kTileElements;
       times_b.add_to(dh[sub], dy_tile, b_tile);
-      add_times_h<kRanks>(db, dy_tile, h + sub * S::kRankElements);
+      add_times_h<kRanks>(db, dy_tile, shared.h + sub * S::kRankElements);
       if (++stage == S::kStages) stage = 0;
     }
     const int64_t column = slab.column + int64_t{tile} * kTile;
@@ -352,9 +309,9 @@ __device__ inline float4 add_scaled(float4 a, float scale, float4 b) {
                      fmaf(scale, b.w, a.w));
 }
 
-// The threads that share four elements: each adds every summers-th partial sum.
+// The threads that share four elements: each adds every summers-th partial sum, four or more.
 __host__ __device__ inline int summers_of(int num_partials) {
-  return num_partials >= 8 ? 8 : num_partials >= 4 ? 4 : num_partials >= 2 ? 2 : 1;
+  return num_partials >= 32 ? 8 : num_partials >= 16 ? 4 : num_partials >= 8 ? 2 : 1;
 }
 
 // dh and db of all segments: y = 2 segment (dh), 2 segment + 1 (db).
@@ -370,7 +327,7 @@ __global__ void __launch_bounds__(kThreads) sum_partials_kernel(const __grid_con
   const float* partials = (is_dh ? s.dh_partials : s.db_partials) + at;
   float4 sum{};
   if (at < numel) {
-#pragma unroll 8
+#pragma unroll 4
     for (int i = summer; i < count; i += summers)
       sum = add_scaled(sum, 1, load_four(partials + i * numel));
   }
@@ -386,38 +343,6 @@ __global__ void __launch_bounds__(kThreads) sum_partials_kernel(const __grid_con
   s.db_is_f32 ? add_to(static_cast<float*>(s.db) + at) : add_to(static_cast<T*>(s.db) + at);
 }
 
-// Elements of the partial sums of all segments.
-inline int64_t partials_of(const Params& p) {
-  int64_t sum = 0;
-  for (int i = 0; i < p.num_segments; ++i) {
-    const Segment& s = p.segments[i];
-    sum += s.ranks * (s.slabs * p.tokens + p.token_slabs * s.columns);
-  }
-  return sum;
-}
-
-// Fills in how `p` is cut; the partial sums' memory is still to be given (place_partials).
-inline void cut(Params& p, int most_subs) {
-  const Plan plan = plan_for(p, most_subs);
-  CHECK(plan.slabs * plan.token_slabs < (int64_t{1} << 31), "[adapter_gradients] {} x {} slabs",
-        plan.slabs, plan.token_slabs);
-  p.subs = plan.subs;
-  p.slab_tiles = plan.slab_tiles;
-  p.token_slabs = static_cast<int>(plan.token_slabs);
-  for (int i = 0; i < p.num_segments; ++i)
-    p.segments[i].slabs =
-        static_cast<int>(divide_up(tiles_of(p.segments[i].columns), plan.slab_tiles));
-}
-
-inline void place_partials(Params& p, float* memory) {
-  for (int i = 0; i < p.num_segments; ++i) {
-    Segment& s = p.segments[i];
-    s.dh_partials = memory;
-    s.db_partials = memory + s.slabs * p.tokens * s.ranks;
-    memory = s.db_partials + p.token_slabs * s.columns * s.ranks;
-  }
-}
-
 // REQUIRES: ranks of all segments <= kRanks, cut with at most Sizes<kRanks>::kSubs.
 template <class T, int kRanks>
 void launch(const Params& p, cudaStream_t stream) {
@@ -425,15 +350,13 @@ void launch(const Params& p, cudaStream_t stream) {
   check(cudaFuncSetAttribute(adapter_gradients_kernel<T, kRanks>,
                              cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
         "adapter_gradients");
-  int slabs = 0;
   int64_t most = 0;  // blocks of a sum
   for (int i = 0; i < p.num_segments; ++i) {
     const Segment& s = p.segments[i];
-    slabs += s.slabs;
     most = std::max({most, divide_up(p.tokens * s.ranks * summers_of(s.slabs), 4 * kThreads),
                      divide_up(s.columns * s.ranks * summers_of(p.token_slabs), 4 * kThreads)});
   }
-  const auto blocks = static_cast<unsigned>(slabs) * static_cast<unsigned>(p.token_slabs);
+  const auto blocks = static_cast<unsigned>(blocks_of(p));
   adapter_gradients_kernel<T, kRanks><<<blocks, kThreads, kBytes, stream>>>(p);
   check(cudaGetLastError(), "adapter_gradients");
   const dim3 sums(static_cast<unsigned>(most), static_cast<unsigned>(2 * p.num_segments));
