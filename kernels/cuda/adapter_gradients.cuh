@@ -9,8 +9,8 @@
 // Bytes: 2 T N of dy, and of partial sums, written and read, 4 R / (columns of a slab) of that for
 // dh and 4 R / (tokens of a slab) for dB. Predicted at 4.2 TB/s, R = 16:
 //   [8192 x 2 * 14336]   470 MB + 10 %: 123 us; two products that each read dy: 224 us
-//   [8192 x 4096]         67 MB + 31 %, which mostly stays in L2: 18 to 21 us; 32 us
-//   [32768 x 576]         38 MB + 28 %, the same: 10 to 12 us; 18 us
+//   [8192 x 4096]         67 MB + 25 %, which mostly stays in L2: 18 to 20 us; 32 us
+//   [32768 x 576]         38 MB + 35 %, the same: 10 to 12 us; 18 us
 // At that rate a tile (32 KB) is an SM's every 1820 cycles. Shared memory then takes 1000 of them
 // for R = 16 (2300 for 64, which it so binds), the tensor cores 256 * R / 16 at their full rate, a
 // warp's 150 instructions 300. 96 KB or more are on their way meanwhile.

@@ -73,9 +73,10 @@ struct Reference {
   }
 };
 
-// Where the products make the result, they may round before they add.
+// Where the products make the result, they may round before they add; tensor cores cut bits off as
+// they add.
 double tolerance_of(DType dtype) {
-  return dtype == DType::f32 ? 8e-6 : dtype == DType::bf16 ? 1e-2 : 1.4e-3;
+  return dtype == DType::f32 ? 2e-5 : dtype == DType::bf16 ? 1e-2 : 1.4e-3;
 }
 
 void expect_products(const Problem& p, const std::string& what) {
@@ -143,7 +144,7 @@ TEST_P(AdapterGradients, NeverReadBehindTheMatrices) {
   q.dy = test::from_doubles(wide, {tokens + 1, 2 * width}, dtype()).rows(0, tokens);
   q.set_gradients(before);
   test::expect_close(adapter_gradients(q.dy, q.h, q.segments), test::to_doubles(dh), tolerance());
-  test::expect_close(q.segments[0].db_NR, test::to_doubles(db[0]), 8e-6);
+  test::expect_close(q.segments[0].db_NR, test::to_doubles(db[0]), 2e-5);
 }
 
 TEST_P(AdapterGradients, GiveTheSameBitsTwice) {
