@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/base/rng.h"
+#include "core/ops/adapter_gradients.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/matmul.h"
 #include "core/ops/swiglu.h"
@@ -339,29 +340,29 @@ Tensor Projection::dora_backward(const Tensor& dy, Tape& tape) const {
   return scaled;
 }
 
-// Returns dh[T, sum of R] and accumulates the gradients of the As and Bs.
+// Returns dh[T, sum of R] and accumulates the gradients of the As and Bs. Those of the Bs come with
+// dh, in the same pass over dy, so they never wait in step.weight_grads: they are thin, and dh is
+// needed now. (In the queue's order of today, at once, that is when they would come anyway.)
 Tensor Projection::adapters_backward(const Tensor& dy, const Tensor& x, const Tensor& h_TR,
                                      const Step& step) const {
-  Tensor dh_TR = Tensor::empty(h_TR.shape(), h_TR.dtype(), h_TR.device());
+  std::vector<ops::AdapterSegment> segments;
   std::vector<Tensor> das;
   int64_t column = 0, r = 0;
   for (const auto& m : members_) {
-    const int64_t next = column + m.out_features();
     if (m.adapter) {
       const Adapter& adapter = *m.adapter;
-      const int64_t r_next = r + adapter.a->shape[0];
-      const float rest = adapter.scale / common_scale();
-      step.weight_grads->push([=, db = adapter.b->grad] {
-        ops::matmul(ops::columns(dy, column, next).transposed(), ops::columns(h_TR, r, r_next), db,
-                    {.alpha = rest, .accumulate = true});
-      });
-      ops::matmul(ops::columns(dy, column, next), adapter.b->value, ops::columns(dh_TR, r, r_next),
-                  {.alpha = adapter.scale});
+      segments.push_back({.column = column,
+                          .rank = r,
+                          .b_NR = adapter.b->value,
+                          .db_NR = adapter.b->grad,
+                          .dh_scale = adapter.scale,
+                          .db_scale = adapter.scale / common_scale()});
       das.push_back(adapter.a->grad);
-      r = r_next;
+      r += adapter.a->shape[0];
     }
-    column = next;
+    column += m.out_features();
   }
+  const Tensor dh_TR = ops::adapter_gradients(dy, h_TR, segments);
   const Tensor x_dropped = adapter_input(x, step);
   for_each_product(das, [&](int64_t begin, const Tensor& da) {
     step.weight_grads->push([dh_TR, x_dropped, begin, da] {

@@ -43,7 +43,8 @@ class Projection {
   // output of an only member. swiglu[T,F] (=) the gated product of an output that is [gate, up].
   Tensor forward(const Tensor& x_TK, const Step& step, Tape& tape, const Tensor& residual_TN = {},
                  const Tensor& swiglu_TF = {}) const;
-  // dy[T, sum of N] to dx[T,K] (=); weight gradients += through step.weight_grads.
+  // dy[T, sum of N] to dx[T,K] (=); weight gradients += through step.weight_grads, those of the
+  // adapters' Bs at once.
   Tensor backward(const Tensor& dy_TN, const Step& step, Tape& tape) const;
 
   std::vector<ProjectionMember>& members() { return members_; }
