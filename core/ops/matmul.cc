@@ -1,8 +1,10 @@
 #include "core/ops/matmul.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "core/ops/elementwise.h"
+#include "core/ops/swiglu.h"
 
 namespace weft::ops {
 namespace {
@@ -36,6 +38,15 @@ void check_added(const Matrix& c, const MatmulOptions& options) {
           name_of(bias->dtype()));
 }
 
+void check_thin(const Matrix& a, const Matrix& c, const ThinProduct& thin) {
+  CHECK(thin.a.cols == thin.b.rows && thin.a.rows == c.rows && thin.column >= 0 &&
+            thin.column + thin.b.cols <= c.cols && thin.a.dtype == a.dtype &&
+            thin.b.dtype == a.dtype && c.dtype == a.dtype && thin.a.device == a.device &&
+            thin.b.device == a.device && has_unit_stride(thin.a) && has_unit_stride(thin.b),
+        "[matmul] {} += {} x {} from column {}", describe(c), describe(thin.a), describe(thin.b),
+        thin.column);
+}
+
 // The addend copied to c is the c that is accumulated, in the same f32 sum.
 void matmul_by_parts(const Matrix& a, const Matrix& b, const Matrix& c,
                      const MatmulOptions& options) {
@@ -45,6 +56,55 @@ void matmul_by_parts(const Matrix& a, const Matrix& b, const Matrix& c,
   if (!(a.cols == 0 && accumulate))
     a.device.is_cpu() ? cpu::matmul(a, b, c, plain) : cuda::matmul(a, b, c, plain);
   if (options.bias_N) add_bias(c, *options.bias_N);
+}
+
+void check_swiglu(const Matrix& c, const Tensor& y) {
+  CHECK(y.rank() == 2 && y.dim(0) == c.rows && y.dim(1) * 2 == c.cols && y.dtype() == c.dtype &&
+            y.device() == c.device && c.row_stride == c.cols,
+        "[matmul] swiglu of {} into {}", describe(c), y.shape().to_string());
+}
+
+// Whether the thin products reach every column of c, each column's first one in order.
+bool fill(const Matrix& c, const std::vector<ThinProduct>& thin) {
+  int64_t filled = 0;
+  for (const ThinProduct& t : thin) {
+    if (t.column != filled && t.column + t.b.cols > filled) return false;
+    filled = std::max(filled, t.column + t.b.cols);
+  }
+  return filled == c.cols;
+}
+
+// A thin product costs the writing of c, and a wide one hides the reading of it: so thin ones that
+// reach every column come first.
+void matmul_and_thin(const Matrix& a, const Matrix& b, const Matrix& c,
+                     const MatmulOptions& options) {
+  MatmulOptions wide = options;
+  wide.thin.clear();
+  wide.swiglu_MF = nullptr;
+  const bool first = !options.accumulate && !options.thin.empty() && fill(c, options.thin);
+  if (!first) matmul(a, b, c, wide);
+  int64_t filled = first ? 0 : c.cols;
+  for (const ThinProduct& t : options.thin) {
+    const int64_t end = t.column + t.b.cols;
+    const bool assigns = t.column == filled;
+    const Matrix addend = options.addend ? options.addend->columns(t.column, end) : Matrix();
+    matmul(t.a, t.b, c.columns(t.column, end),
+           {.alpha = t.alpha,
+            .accumulate = !assigns,
+            .addend = assigns && options.addend ? &addend : nullptr});
+    filled = std::max(filled, end);
+  }
+  if (!first) return;
+  wide.accumulate = true;
+  wide.addend = nullptr;
+  matmul(a, b, c, wide);
+}
+
+void matmul_without_fusing(const Matrix& a, const Matrix& b, const Matrix& c,
+                           const MatmulOptions& options) {
+  matmul_and_thin(a, b, c, options);
+  if (!options.swiglu_MF) return;
+  swiglu(Tensor::wrap(c.data, {c.rows, c.cols}, c.dtype, nullptr, c.device), *options.swiglu_MF);
 }
 
 }  // namespace
@@ -59,7 +119,12 @@ void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptio
   CHECK(has_unit_stride(a) && has_unit_stride(b), "[matmul] {} x {}", describe(a), describe(b));
   CHECK(rows_lie_apart(c), "[matmul] into {}", describe(c));
   check_added(c, options);
+  for (const ThinProduct& thin : options.thin) check_thin(a, c, thin);
+  if (options.swiglu_MF) check_swiglu(c, *options.swiglu_MF);
   if (c.rows == 0 || c.cols == 0) return;
+  if ((!options.thin.empty() || options.swiglu_MF) &&
+      (a.device.is_cpu() || !cuda::fuses(a, b, c, options)))
+    return matmul_without_fusing(a, b, c, options);
   if (a.device.is_cpu() || a.cols == 0) return matmul_by_parts(a, b, c, options);
   cuda::matmul(a, b, c, options);
 }

@@ -79,6 +79,24 @@ __device__ inline void wait_for_copies() {
 #endif
 }
 
+// What the thread copied since the last time is a group; waits for all of its groups but the newest
+// kNewest.
+__device__ inline void end_copy_group() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#else
+  __trap();
+#endif
+}
+template <int kNewest>
+__device__ void wait_for_copy_groups() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(kNewest) : "memory");
+#else
+  __trap();
+#endif
+}
+
 // Two values as a lane holds them of an operand, `low` in the lower half.
 template <class T>
 __device__ unsigned pack(float low, float high);
