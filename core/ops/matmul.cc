@@ -104,7 +104,8 @@ void matmul_without_fusing(const Matrix& a, const Matrix& b, const Matrix& c,
                            const MatmulOptions& options) {
   matmul_and_thin(a, b, c, options);
   if (!options.swiglu_MF) return;
-  swiglu(Tensor::wrap(c.data, {c.rows, c.cols}, c.dtype, nullptr, c.device), *options.swiglu_MF);
+  const std::shared_ptr<void> not_owned(std::shared_ptr<void>(), c.data);
+  swiglu(Tensor::wrap(c.data, {c.rows, c.cols}, c.dtype, not_owned, c.device), *options.swiglu_MF);
 }
 
 }  // namespace
