@@ -95,8 +95,12 @@ __global__ void __launch_bounds__(kThreads, kOnce ? 4 : 1)
         turn.template load<kOnce>(table, half, i);
       }
 #pragma unroll
-      for (int k = 0; k < 2; ++k)
-        pair[k] = normalised<kOnce>(pair[k], rstd, weight + k * half + i, half - i);
+      for (int k = 0; k < 2; ++k) {
+        float y[kChunk<T>];
+        normalise<kOnce>(y, pair[k], rstd, weight + k * half + i, half - i);
+#pragma unroll
+        for (int j = 0; j < kChunk<T>; ++j) pair[k].at[j] = from_float<T>(y[j]);
+      }
       turn_pair(pair, turn, 1.0f);
       store_pair<kOnce>(f.y + at, half, i, pair);
     }
@@ -208,14 +212,12 @@ __global__ void __launch_bounds__(kTeamsBlock, kOnce ? kBackwardThreadsOfSm / kT
     for (int i = first; i < half; i += step) {
       if (!kOnce) kept.template load<kOnce>(b, at, token, i);
       if (!kOnce && partial) add_to_partial(kept, scale.rstd, partial, half, i);
-      Chunk<T> dx[2];
 #pragma unroll
       for (int k = 0; k < 2; ++k) {
         if constexpr (kOnce && !kFrozen) add_dweight(kept.dy[k], kept.x[k], scale.rstd, sums[k]);
-        dx[k] = dx_of<kOnce>(kept.dy[k], kept.x[k], Chunk<T>{}, section.weight + k * half + i,
-                             scale, half - i);
+        store_dx<kOnce>(kept.dy[k], kept.x[k], Chunk<T>{}, section.weight + k * half + i, scale,
+                        b.dy + at + k * half + i, half - i);
       }
-      store_pair<kOnce>(b.dy + at, half, i, dx);
     }
   }
   if (kOnce && partial) store_partial(sums, lanes, half, heads_of_teams, partial);

@@ -53,10 +53,10 @@ __device__ void store_kept(const Chunk<T> (&kept)[kKept], float rstd, const Forw
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     const int i = part.kept<T>(k);
-    if (i < part.width)
-      store_chunk<kAligned>(f.y + at + i,
-                            normalised<kAligned>(kept[k], rstd, f.weight + i, part.width - i),
-                            part.width - i);
+    if (i >= part.width) continue;
+    float y[kChunk<T>];
+    normalise<kAligned>(y, kept[k], rstd, f.weight + i, part.width - i);
+    store_floats<kAligned>(f.y + at + i, y, part.width - i);
   }
 }
 
@@ -65,8 +65,9 @@ __device__ void store_rest(float rstd, const Forward<T, W>& f, int64_t at, const
   const T* input = f.residual ? f.sum : f.x;
   for (int i = part.rest<T>(); i < part.width; i += part.step<T>()) {
     const int left = part.width - i;
-    const Chunk<T> x = load_chunk<kAligned>(input + at + i, left);
-    store_chunk<kAligned>(f.y + at + i, normalised<kAligned>(x, rstd, f.weight + i, left), left);
+    float y[kChunk<T>];
+    normalise<kAligned>(y, load_chunk<kAligned>(input + at + i, left), rstd, f.weight + i, left);
+    store_floats<kAligned>(f.y + at + i, y, left);
   }
 }
 

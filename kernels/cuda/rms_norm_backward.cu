@@ -37,8 +37,7 @@ __device__ void store_rest(const Backward<T, W>& b, RowScale scale, int64_t at, 
     const Chunk<T> x = load_chunk<kAligned>(b.x + at + i, left);
     Chunk<T> more{};
     if (b.dresidual) more = load_chunk<kAligned>(b.dresidual + at + i, left);
-    store_chunk<kAligned>(b.dx + at + i, dx_of<kAligned>(dy, x, more, b.weight + i, scale, left),
-                          left);
+    store_dx<kAligned>(dy, x, more, b.weight + i, scale, b.dx + at + i, left);
     if (!partial) continue;
     float sum[kChunk<T>];
     load_floats<kAligned>(sum, partial + i, left);
@@ -143,10 +142,8 @@ __global__ void __launch_bounds__(kBlockBound<kKept>,
     for (int k = 0; k < kKept; ++k) {
       const int i = part.kept<T>(k);
       if (i < part.width)
-        store_chunk<kAligned>(
-            b.dx + at + i,
-            dx_of<kAligned>(row.dy[k], row.x[k], row.more[k], b.weight + i, scale, part.width - i),
-            part.width - i);
+        store_dx<kAligned>(row.dy[k], row.x[k], row.more[k], b.weight + i, scale, b.dx + at + i,
+                           part.width - i);
       if constexpr (!kFrozen) add_dweight(row.dy[k], row.x[k], scale.rstd, sums[k]);
     }
     if constexpr (kRest) store_rest<kAligned>(b, scale, at, part, partial);

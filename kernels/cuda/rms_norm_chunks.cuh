@@ -45,16 +45,14 @@ __device__ Chunk<T> add(const Chunk<T>& x, const Chunk<T>& y) {
   return sum;
 }
 
-// y = x * rstd * weight: the one place that makes y, so that a rebuild has the same bits.
+// y = x * rstd * weight, to be rounded: the one place that makes y, so that a rebuild has the same
+// bits.
 template <bool kAligned, class T, class W>
-__device__ Chunk<T> normalised(const Chunk<T>& x, float rstd, const W* weight, int left) {
-  float w[kChunk<T>];
-  load_floats<kAligned>(w, weight, left);
-  Chunk<T> y;
+__device__ void normalise(float (&y)[kChunk<T>], const Chunk<T>& x, float rstd, const W* weight,
+                          int left) {
+  load_floats<kAligned>(y, weight, left);
 #pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j)
-    y.at[j] = from_float<T>(__fmul_rn(__fmul_rn(to_float(x.at[j]), rstd), w[j]));
-  return y;
+  for (int j = 0; j < kChunk<T>; ++j) y[j] = __fmul_rn(__fmul_rn(to_float(x.at[j]), rstd), y[j]);
 }
 
 // Adds sum(dy * weight * x) of a chunk: how much of the gradient points along x. The sums of a dx
@@ -75,20 +73,19 @@ struct RowScale {
   float along;  // mean(dy * weight * xhat)
 };
 
-// `more` is added.
+// dx of the chunk at `to`; `more` is added.
 template <bool kAligned, class T, class W>
-__device__ Chunk<T> dx_of(const Chunk<T>& dy, const Chunk<T>& x, const Chunk<T>& more,
-                          const W* weight, RowScale scale, int left) {
+__device__ void store_dx(const Chunk<T>& dy, const Chunk<T>& x, const Chunk<T>& more,
+                         const W* weight, RowScale scale, T* to, int left) {
   float w[kChunk<T>];
   load_floats<kAligned>(w, weight, left);
-  Chunk<T> dx;
 #pragma unroll
   for (int j = 0; j < kChunk<T>; ++j) {
     const float xhat = __fmul_rn(to_float(x.at[j]), scale.rstd);
     const float across = __fmaf_rn(-xhat, scale.along, __fmul_rn(to_float(dy.at[j]), w[j]));
-    dx.at[j] = from_float<T>(__fmaf_rn(scale.rstd, across, to_float(more.at[j])));
+    w[j] = __fmaf_rn(scale.rstd, across, to_float(more.at[j]));
   }
-  return dx;
+  store_floats<kAligned>(to, w, left);
 }
 
 template <class T>
