@@ -1,5 +1,6 @@
 #include "core/nn/projection.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/base/rng.h"
@@ -103,30 +104,28 @@ Tensor Projection::stacked_biases() const {
   return biases.empty() ? Tensor() : stacked(biases);
 }
 
-// What is added to the products x W^T goes into them where it can: the residual and the bias, or,
-// since an adapter's thin product costs the writing of y and a wide one hides the reading of it,
-// the adapters' part that is there already.
+// What is added to the products x W^T goes into them where it can: the residual, the bias, and the
+// adapters' part, whose product is thin.
 Tensor Projection::forward(const Tensor& x, const Step& step, Tape& tape,
                            const Tensor& residual) const {
   CHECK(!residual.defined() || members_.size() == 1, "a residual of {} members", members_.size());
   if (saves_input()) tape.push(x);
   Tensor y = Tensor::empty({x.dim(0), out_features()}, x.dtype(), x.device());
-  const Adapted adapted = adapted_members();
-  const bool adapters_first = adapted == Adapted::all_by_lora;
-  const bool scales = adapted == Adapted::some_by_dora;  // y is not whole until it is scaled
-  const Tensor adds = scales ? Tensor() : residual;
-  if (adapters_first) add_adapters(x, y, step, tape, adds);
+  const Tensor h_TR = adapters_hidden(x, step, tape);
+  const bool scales = has_dora();  // y is not whole until it is scaled
   std::vector<Tensor> weights;
   for (const auto& m : members_) weights.push_back(m.weight->value);
   const Tensor bias = scales || !stacked(weights).defined() ? Tensor() : stacked_biases();
-  const ops::Matrix addend = adds.defined() ? ops::Matrix(adds) : ops::Matrix();
+  const ops::Matrix addend = residual.defined() && !scales ? ops::Matrix(residual) : ops::Matrix();
   for_each_product(weights, [&](int64_t column, const Tensor& w) {
-    ops::matmul(x, ops::transposed(w), ops::columns(y, column, column + w.dim(0)),
-                {.accumulate = adapters_first,
-                 .addend = adds.defined() && !adapters_first ? &addend : nullptr,
-                 .bias_N = bias.defined() ? &bias : nullptr});
+    const int64_t next = column + w.dim(0);
+    ops::matmul(
+        x, ops::transposed(w), ops::columns(y, column, next),
+        {.addend = addend.data ? &addend : nullptr,
+         .bias_N = bias.defined() ? &bias : nullptr,
+         .thin = scales ? std::vector<ops::ThinProduct>() : adapters_part(h_TR, column, next)});
   });
-  if (adapted != Adapted::none && !adapters_first) add_adapters(x, y, step, tape, {});
+  if (scales) add_scaled_adapters(h_TR, y, tape);
   if (!bias.defined()) add_biases(y);
   if (scales && residual.defined()) ops::axpy(1, residual, y);
   return y;
@@ -141,16 +140,14 @@ void Projection::add_biases(const Tensor& y) const {
   }
 }
 
-Projection::Adapted Projection::adapted_members() const {
-  size_t count = 0;
-  bool dora = false;
-  for (const auto& m : members_) {
-    count += m.adapter.has_value();
-    dora |= m.adapter && m.adapter->magnitude;
-  }
-  if (count == 0) return Adapted::none;
-  if (dora) return Adapted::some_by_dora;
-  return count == members_.size() ? Adapted::all_by_lora : Adapted::some_by_lora;
+bool Projection::has_dora() const {
+  return std::any_of(members_.begin(), members_.end(),
+                     [](const auto& m) { return m.adapter && m.adapter->magnitude; });
+}
+
+bool Projection::is_adapted() const {
+  return std::any_of(members_.begin(), members_.end(),
+                     [](const auto& m) { return m.adapter.has_value(); });
 }
 
 // The mask of the adapters' path, on x or on its gradient.
@@ -168,44 +165,60 @@ Tensor Projection::adapter_input(const Tensor& x, const Step& step) const {
   return drops(step) ? ops::dropout(dropout_of(x, step)) : x;
 }
 
-// y = the adapters' part (+ residual) where all members have one and no magnitude, else y +=.
-void Projection::add_adapters(const Tensor& x, const Tensor& y, const Step& step, Tape& tape,
-                              const Tensor& residual) const {
-  const bool assigns = adapted_members() == Adapted::all_by_lora;
-  const ops::Matrix addend = residual.defined() ? ops::Matrix(residual) : ops::Matrix();
+// h[T, sum of R] = scale * x A^T, pushed; undefined without adapters. It carries the adapters'
+// common scale, so that what follows has no factor.
+Tensor Projection::adapters_hidden(const Tensor& x, const Step& step, Tape& tape) const {
+  if (!is_adapted()) return {};
   std::vector<Tensor> as;
   int64_t ranks = 0;
   for (const auto& m : members_)
     if (m.adapter) as.push_back(m.adapter->a->value), ranks += m.adapter->a->shape[0];
   const Tensor x_dropped = adapter_input(x, step);
-  // h carries the adapters' common scale: products that accumulate are fastest without a factor.
   Tensor h_TR = Tensor::empty({x.dim(0), ranks}, x.dtype(), x.device());
   for_each_product(as, [&](int64_t column, const Tensor& a) {
     ops::matmul(x_dropped, ops::transposed(a), ops::columns(h_TR, column, column + a.dim(0)),
                 {.alpha = common_scale()});
   });
   tape.push(h_TR);
+  return h_TR;
+}
+
+// h B^T of the members in columns [begin, end) of y, which hold whole members.
+std::vector<ops::ThinProduct> Projection::adapters_part(const Tensor& h_TR, int64_t begin,
+                                                        int64_t end) const {
+  std::vector<ops::ThinProduct> parts;
   int64_t column = 0, r = 0;
   for (const auto& m : members_) {
-    const int64_t next = column + m.out_features();
     if (m.adapter) {
-      const Adapter& adapter = *m.adapter;
-      const int64_t r_next = r + adapter.a->shape[0];
-      ops::matmul(ops::columns(h_TR, r, r_next), ops::transposed(adapter.b->value),
-                  ops::columns(y, column, next),
-                  {.alpha = adapter.scale / common_scale(),
-                   .accumulate = !assigns,
-                   .addend = residual.defined() ? &addend : nullptr});
+      const int64_t r_next = r + m.adapter->a->shape[0];
+      if (column >= begin && column < end)
+        parts.push_back({.a = ops::columns(h_TR, r, r_next),
+                         .b = ops::transposed(m.adapter->b->value),
+                         .column = column - begin,
+                         .alpha = m.adapter->scale / common_scale()});
       r = r_next;
-      if (adapter.magnitude) {
-        const Tensor norms = adapted_row_norms(m);
-        if (tape.records()) {
-          tape.push(column_copy(y, column, next));
-          tape.push(norms);
-        }
-        ops::scale_columns(ops::columns(y, column, next),
-                           ops::divide(adapter.magnitude->value, norms));
+    }
+    column += m.out_features();
+  }
+  return parts;
+}
+
+// y += the adapters' part; then the columns of members with a magnitude are scaled (DoRA).
+void Projection::add_scaled_adapters(const Tensor& h_TR, const Tensor& y, Tape& tape) const {
+  for (const ops::ThinProduct& part : adapters_part(h_TR, 0, out_features()))
+    ops::matmul(part.a, part.b, ops::columns(y, part.column, part.column + part.b.cols),
+                {.alpha = part.alpha, .accumulate = true});
+  int64_t column = 0;
+  for (const auto& m : members_) {
+    const int64_t next = column + m.out_features();
+    if (m.adapter && m.adapter->magnitude) {
+      const Tensor norms = adapted_row_norms(m);
+      if (tape.records()) {
+        tape.push(column_copy(y, column, next));
+        tape.push(norms);
       }
+      ops::scale_columns(ops::columns(y, column, next),
+                         ops::divide(m.adapter->magnitude->value, norms));
     }
     column = next;
   }
@@ -214,26 +227,46 @@ void Projection::add_adapters(const Tensor& x, const Tensor& y, const Step& step
 Tensor Projection::backward(const Tensor& dy_in, const Step& step, Tape& tape) const {
   bias_backward(dy_in, step);
   const Tensor dy = dora_backward(dy_in, tape);
-  const bool adapted = adapted_members() != Adapted::none;
+  const bool adapted = is_adapted(), dropped = adapted && drops(step);
   const Tensor h_TR = adapted ? tape.pop() : Tensor();
   const Tensor x = saves_input() ? tape.pop() : Tensor();
 
   weights_backward(dy, x, step);
-  // The adapters' part of dx comes first, for the reason that it does in the forward; with dropout
-  // it waits for its mask.
+  std::vector<ops::ThinProduct> adapters;
+  Tensor dh_TR;
+  if (adapted) {
+    dh_TR = adapters_backward(dy, x, h_TR, step);
+    adapters = adapters_part_of_dx(dh_TR);
+  }
   Tensor dx = Tensor::empty({dy.dim(0), in_features_}, dy.dtype(), dy.device());
-  Tensor dx_dropped =
-      adapted && drops(step) ? Tensor::empty(dx.shape(), dx.dtype(), dx.device()) : dx;
-  if (adapted) adapters_backward(dy, x, h_TR, dx_dropped, step);
-  bool first = !adapted || drops(step);
+  bool first = true;
   std::vector<Tensor> weights;
   for (const auto& m : members_) weights.push_back(m.weight->value);
   for_each_product(weights, [&](int64_t column, const Tensor& w) {
-    ops::matmul(ops::columns(dy, column, column + w.dim(0)), w, dx, {.accumulate = !first});
+    ops::matmul(ops::columns(dy, column, column + w.dim(0)), w, dx,
+                {.accumulate = !first,
+                 .thin = first && !dropped ? adapters : std::vector<ops::ThinProduct>()});
     first = false;
   });
-  if (adapted && drops(step)) ops::dropout_accumulate(dropout_of(dx_dropped, step), dx);
+  if (dropped) {
+    const Tensor dx_dropped = Tensor::empty(dx.shape(), dx.dtype(), dx.device());
+    for (size_t i = 0; i < adapters.size(); ++i)
+      ops::matmul(adapters[i].a, adapters[i].b, dx_dropped, {.accumulate = i > 0});
+    ops::dropout_accumulate(dropout_of(dx_dropped, step), dx);
+  }
   return dx;
+}
+
+// dh A, in a product or one for each adapter.
+std::vector<ops::ThinProduct> Projection::adapters_part_of_dx(const Tensor& dh_TR) const {
+  std::vector<Tensor> as;
+  for (const auto& m : members_)
+    if (m.adapter) as.push_back(m.adapter->a->value);
+  std::vector<ops::ThinProduct> parts;
+  for_each_product(as, [&](int64_t r, const Tensor& a) {
+    parts.push_back({.a = ops::columns(dh_TR, r, r + a.dim(0)), .b = a});
+  });
+  return parts;
 }
 
 // The first adapter's scale: all of them have it, unless a PEFT adapter's patterns say otherwise.
@@ -300,11 +333,11 @@ Tensor Projection::dora_backward(const Tensor& dy, Tape& tape) const {
   return scaled;
 }
 
-// dx_dropped (=) is the gradient of the adapters' input.
-void Projection::adapters_backward(const Tensor& dy, const Tensor& x, const Tensor& h_TR,
-                                   const Tensor& dx_dropped, const Step& step) const {
+// Returns dh[T, sum of R] and accumulates the gradients of the As and Bs.
+Tensor Projection::adapters_backward(const Tensor& dy, const Tensor& x, const Tensor& h_TR,
+                                     const Step& step) const {
   Tensor dh_TR = Tensor::empty(h_TR.shape(), h_TR.dtype(), h_TR.device());
-  std::vector<Tensor> as, das;
+  std::vector<Tensor> das;
   int64_t column = 0, r = 0;
   for (const auto& m : members_) {
     const int64_t next = column + m.out_features();
@@ -318,7 +351,6 @@ void Projection::adapters_backward(const Tensor& dy, const Tensor& x, const Tens
       });
       ops::matmul(ops::columns(dy, column, next), adapter.b->value, ops::columns(dh_TR, r, r_next),
                   {.alpha = adapter.scale});
-      as.push_back(adapter.a->value);
       das.push_back(adapter.a->grad);
       r = r_next;
     }
@@ -331,12 +363,7 @@ void Projection::adapters_backward(const Tensor& dy, const Tensor& x, const Tens
                   {.accumulate = true});
     });
   });
-  bool first = true;
-  for_each_product(as, [&](int64_t begin, const Tensor& a) {
-    ops::matmul(ops::columns(dh_TR, begin, begin + a.dim(0)), a, dx_dropped,
-                {.accumulate = !first});
-    first = false;
-  });
+  return dh_TR;
 }
 
 }  // namespace weft::nn

@@ -9,6 +9,7 @@
 #include "core/nn/step.h"
 #include "core/nn/tape.h"
 #include "core/ops/dropout.h"
+#include "core/ops/matmul.h"
 
 namespace weft::nn {
 
@@ -59,19 +60,21 @@ class Projection {
   bool saves_input() const;
   bool drops(const Step& step) const { return dropout > 0 && step.mode == Mode::train; }
   float common_scale() const;
-  enum class Adapted { none, all_by_lora, some_by_lora, some_by_dora };
-  Adapted adapted_members() const;
+  bool is_adapted() const;
+  bool has_dora() const;
   Tensor stacked_biases() const;
   void add_biases(const Tensor& y) const;
   ops::DropoutArgs dropout_of(const Tensor& x, const Step& step) const;
   Tensor adapter_input(const Tensor& x, const Step& step) const;
-  void add_adapters(const Tensor& x, const Tensor& y, const Step& step, Tape& tape,
-                    const Tensor& residual) const;
+  Tensor adapters_hidden(const Tensor& x, const Step& step, Tape& tape) const;
+  std::vector<ops::ThinProduct> adapters_part(const Tensor& h_TR, int64_t begin, int64_t end) const;
+  std::vector<ops::ThinProduct> adapters_part_of_dx(const Tensor& dh_TR) const;
+  void add_scaled_adapters(const Tensor& h_TR, const Tensor& y, Tape& tape) const;
   void bias_backward(const Tensor& dy, const Step& step) const;
   Tensor dora_backward(const Tensor& dy, Tape& tape) const;
   void weights_backward(const Tensor& dy, const Tensor& x, const Step& step) const;
-  void adapters_backward(const Tensor& dy, const Tensor& x, const Tensor& h_TR,
-                         const Tensor& dx_dropped, const Step& step) const;
+  Tensor adapters_backward(const Tensor& dy, const Tensor& x, const Tensor& h_TR,
+                           const Step& step) const;
 
   int64_t in_features_;
   std::vector<ProjectionMember> members_;

@@ -1,5 +1,6 @@
 #include "core/ops/matmul.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "core/ops/elementwise.h"
@@ -36,6 +37,15 @@ void check_added(const Matrix& c, const MatmulOptions& options) {
           name_of(bias->dtype()));
 }
 
+void check_thin(const Matrix& a, const Matrix& c, const ThinProduct& thin) {
+  CHECK(thin.a.cols == thin.b.rows && thin.a.rows == c.rows && thin.column >= 0 &&
+            thin.column + thin.b.cols <= c.cols && thin.a.dtype == a.dtype &&
+            thin.b.dtype == a.dtype && c.dtype == a.dtype && thin.a.device == a.device &&
+            thin.b.device == a.device && has_unit_stride(thin.a) && has_unit_stride(thin.b),
+        "[matmul] {} += {} x {} from column {}", describe(c), describe(thin.a), describe(thin.b),
+        thin.column);
+}
+
 // The addend copied to c is the c that is accumulated, in the same f32 sum.
 void matmul_by_parts(const Matrix& a, const Matrix& b, const Matrix& c,
                      const MatmulOptions& options) {
@@ -45,6 +55,41 @@ void matmul_by_parts(const Matrix& a, const Matrix& b, const Matrix& c,
   if (!(a.cols == 0 && accumulate))
     a.device.is_cpu() ? cpu::matmul(a, b, c, plain) : cuda::matmul(a, b, c, plain);
   if (options.bias_N) add_bias(c, *options.bias_N);
+}
+
+// Whether the thin products reach every column of c, each column's first one in order.
+bool fill(const Matrix& c, const std::vector<ThinProduct>& thin) {
+  int64_t filled = 0;
+  for (const ThinProduct& t : thin) {
+    if (t.column != filled && t.column + t.b.cols > filled) return false;
+    filled = std::max(filled, t.column + t.b.cols);
+  }
+  return filled == c.cols;
+}
+
+// A thin product costs the writing of c, and a wide one hides the reading of it: so thin ones that
+// reach every column come first.
+void matmul_with_thin_apart(const Matrix& a, const Matrix& b, const Matrix& c,
+                            const MatmulOptions& options) {
+  MatmulOptions wide = options;
+  wide.thin.clear();
+  const bool first = !options.accumulate && fill(c, options.thin);
+  if (!first) matmul(a, b, c, wide);
+  int64_t filled = first ? 0 : c.cols;
+  for (const ThinProduct& t : options.thin) {
+    const int64_t end = t.column + t.b.cols;
+    const bool assigns = t.column == filled;
+    const Matrix addend = options.addend ? options.addend->columns(t.column, end) : Matrix();
+    matmul(t.a, t.b, c.columns(t.column, end),
+           {.alpha = t.alpha,
+            .accumulate = !assigns,
+            .addend = assigns && options.addend ? &addend : nullptr});
+    filled = std::max(filled, end);
+  }
+  if (!first) return;
+  wide.accumulate = true;
+  wide.addend = nullptr;
+  matmul(a, b, c, wide);
 }
 
 }  // namespace
@@ -59,7 +104,10 @@ void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptio
   CHECK(has_unit_stride(a) && has_unit_stride(b), "[matmul] {} x {}", describe(a), describe(b));
   CHECK(rows_lie_apart(c), "[matmul] into {}", describe(c));
   check_added(c, options);
+  for (const ThinProduct& thin : options.thin) check_thin(a, c, thin);
   if (c.rows == 0 || c.cols == 0) return;
+  if (!options.thin.empty() && (a.device.is_cpu() || !cuda::takes_thin_products(a, b, c, options)))
+    return matmul_with_thin_apart(a, b, c, options);
   if (a.device.is_cpu() || a.cols == 0) return matmul_by_parts(a, b, c, options);
   cuda::matmul(a, b, c, options);
 }

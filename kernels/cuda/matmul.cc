@@ -10,6 +10,7 @@
 
 #include "core/ops/elementwise.h"
 #include "core/tensor/device_memory.h"
+#include "kernels/cuda/hopper_product.h"
 #include "kernels/cuda/matvec.h"
 #include "kernels/cuda/product.cuh"
 
@@ -192,7 +193,13 @@ cublasStatus_t multiply(Product& product, cublasLtMatmulDesc_t operation,
                         choice.workspace_bytes, stream);
 }
 
+bool takes_thin_products(const Matrix& a, const Matrix& b, const Matrix& c,
+                         const MatmulOptions& options) {
+  return hopper::takes(a, b, c, options);
+}
+
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
+  if (!options.thin.empty()) return hopper::multiply(a, b, c, options);
   if (matvec::takes(a, b, c)) return matvec::multiply(a, b, c, options);
   use(c.device.index);
   const auto stream = static_cast<cudaStream_t>(device_memory::stream(c.device.index));

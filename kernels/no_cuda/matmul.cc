@@ -7,5 +7,8 @@ namespace weft::ops::cuda {
 void matmul(const Matrix&, const Matrix&, const Matrix&, const MatmulOptions&) {
   no_cuda("matmul");
 }
+bool takes_thin_products(const Matrix&, const Matrix&, const Matrix&, const MatmulOptions&) {
+  no_cuda("matmul");
+}
 
 }  // namespace weft::ops::cuda

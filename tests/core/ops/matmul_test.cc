@@ -1,7 +1,9 @@
 #include "core/ops/matmul.h"
 
+#include <array>
 #include <numeric>
 #include <thread>
+#include <tuple>
 
 #include "core/base/cpu_features.h"
 #include "core/base/threads.h"
@@ -104,6 +106,46 @@ class Matmul : public testing::TestWithParam<Case> {
                                    options.bias_N ? name_of(options.bias_N->dtype()) : "none"));
   }
 
+  // c = a b + thin products (+ 1: another matrix, 2: a bias, 3: c itself).
+  template <class ThinAt>
+  void check_thin(std::array<int64_t, 3> sizes, bool rows_of_b, int added, size_t thins,
+                  ThinAt thin_at) {
+    const auto [M, N, K] = sizes;
+    const DType dtype = GetParam().in;
+    const Operand a = operand(M, K, false, 0, dtype, 1), b = operand(K, N, !rows_of_b, 8, dtype, 2);
+    const Operand c = operand(M, N, false, 8, GetParam().out, 3);
+    const Operand addend = operand(M, N, false, 0, GetParam().out, 4);
+    const Tensor bias = test::random_tensor({N}, dtype, 5);
+    MatmulOptions options{.accumulate = added == 3,
+                          .addend = added == 1 ? &addend.view : nullptr,
+                          .bias_N = added == 2 ? &bias : nullptr};
+    std::vector<double> want =
+        reference(a, b, c, options, added == 1 ? dense(addend) : std::vector<double>());
+    std::vector<Operand> kept;
+    for (size_t i = 0; i < thins; ++i) {
+      const auto [column, columns, ranks] = thin_at(i);
+      const Operand h = operand(M, ranks, false, 0, dtype, 6 + static_cast<uint32_t>(i));
+      const Operand w = operand(ranks, columns, !rows_of_b, 0, dtype, 9 + static_cast<uint32_t>(i));
+      const std::vector<double> h_MR = dense(h), w_NR = dense(w, /*of_transpose=*/true);
+      for (int64_t row = 0; row < M; ++row)
+        for (int64_t j = 0; j < columns; ++j)
+          want[static_cast<size_t>(row * c.view.row_stride + column + j)] +=
+              std::inner_product(h_MR.data() + row * ranks, h_MR.data() + (row + 1) * ranks,
+                                 w_NR.data() + j * ranks, 0.0);
+      options.thin.push_back({.a = h.view, .b = w.view, .column = column});
+      kept.push_back(h);
+      kept.push_back(w);
+    }
+    if (GetParam().in != GetParam().out) {
+      EXPECT_THROW(matmul(a.view, b.view, c.view, options), Error);
+      return;
+    }
+    matmul(a.view, b.view, c.view, options);
+    test::expect_close(c.storage, want, static_cast<double>(2 + thins) * tolerance(),
+                       fmt::format("M {} N {} K {} thin {} rows of b {} added {}", M, N, K, thins,
+                                   rows_of_b, added));
+  }
+
   // c = alpha a b + another matrix (+ bias), both with unused elements between their rows.
   void check_added(int64_t M, int64_t N, int64_t K, int64_t extra, MatmulOptions options) {
     const Operand a = operand(M, K, false, extra, GetParam().in, 1);
@@ -170,6 +212,26 @@ TEST_P(Matmul, AddsABiasToEachRow) {
             check(M, N, K, false, true, M % 3, {.accumulate = accumulate, .bias_N = &bias});
           check_added(M, N, K, 1, {.bias_N = &bias});
         }
+}
+
+TEST_P(Matmul, AddsThinProductsToTheColumnsThatTheyName) {
+  struct Thin {
+    int64_t column, columns, ranks;
+  };
+  // Wide enough for tiles of a GPU, and small; whole and ragged; members side by side, one over
+  // another (dx of several As), and with a gap.
+  for (const auto& [M, N, K] : {std::tuple{300, 520, 72}, {257, 192, 200}, {5, 24, 16}})
+    for (const std::vector<Thin>& thins :
+         std::vector<std::vector<Thin>>{{{0, N, 16}},
+                                        {{0, 8, 8}, {8, N - 16, 16}, {N - 8, 8, 80}},
+                                        {{0, N, 8}, {0, N, 24}},
+                                        {{8, 8, 5}},
+                                        {{0, N, 0}}})
+      for (const bool rows_of_b : {false, true})
+        for (const int added : {0, 1, 2, 3})
+          check_thin({M, N, K}, rows_of_b, added, thins.size(), [&](size_t i) {
+            return std::tuple{thins[i].column, thins[i].columns, thins[i].ranks};
+          });
 }
 
 TEST_P(Matmul, ABiasMayBeginAnywhere) {

@@ -1,0 +1,172 @@
+#include "kernels/cuda/hopper_product.h"
+
+#include <algorithm>
+#include <array>
+
+#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/hopper_product.cuh"
+
+namespace weft::ops::cuda::hopper {
+namespace {
+
+constexpr int64_t kFewestRows = 256, kFewestColumns = 128;
+
+struct Gpu {
+  bool is_hopper = false;
+  int multiprocessors = 0;
+};
+const Gpu& gpu_of(Device device) {
+  static const std::array<Gpu, 64> gpus = [] {
+    std::array<Gpu, 64> all{};
+    for (int i = 0; i < std::min(device_memory::count(), 64); ++i) {
+      int major = 0, minor = 0;
+      check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, i), "matmul");
+      check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, i), "matmul");
+      check(cudaDeviceGetAttribute(&all[i].multiprocessors, cudaDevAttrMultiProcessorCount, i),
+            "matmul");
+      all[i].is_hopper = major == 9 && minor == 0;
+    }
+    return all;
+  }();
+  return gpus.at(static_cast<size_t>(device.index));
+}
+
+decltype(&cuTensorMapEncodeTiled) encoder() {
+  static const auto found = [] {
+    void* address = nullptr;
+    cudaDriverEntryPointQueryResult result{};
+    const cudaError_t status = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &address,
+                                                                12000, cudaEnableDefault, &result);
+    return status == cudaSuccess && result == cudaDriverEntryPointSuccess
+               ? reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(address)
+               : nullptr;
+  }();
+  return found;
+}
+
+// A matrix whose lines are contiguous: along its rows, or along its columns where it is transposed.
+bool lies_in_whole_16_bytes(const Matrix& m) {
+  const int64_t distance = m.col_stride == 1 ? m.row_stride : m.col_stride;
+  return reinterpret_cast<uintptr_t>(m.data) % 16 == 0 && distance % 8 == 0 && distance > 0;
+}
+
+bool has_rows_of_b(const Matrix& b) {
+  return b.col_stride == 1;
+}
+
+// Copies of boxes of so many lines by so many elements along the lines; the rest of a box that goes
+// past the matrix is zeros, or is not written.
+CUtensorMap map_of(const Matrix& m, int box_lines, int box_length) {
+  const bool by_rows = m.col_stride == 1;
+  const auto lines = static_cast<cuuint64_t>(by_rows ? m.rows : m.cols);
+  const auto length = static_cast<cuuint64_t>(by_rows ? m.cols : m.rows);
+  const cuuint64_t sizes[2] = {length, lines};
+  const cuuint64_t distance[1] = {static_cast<cuuint64_t>(by_rows ? m.row_stride : m.col_stride) *
+                                  2};
+  const cuuint32_t box[2] = {static_cast<cuuint32_t>(box_length),
+                             static_cast<cuuint32_t>(box_lines)};
+  const cuuint32_t steps[2] = {1, 1};
+  CUtensorMap map;
+  const CUresult status = encoder()(
+      &map,
+      m.dtype == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2,
+      m.data, sizes, distance, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  CHECK(status == CUDA_SUCCESS, "[matmul] the driver refuses to copy boxes of [{}, {}]: {}", m.rows,
+        m.cols, static_cast<int>(status));
+  return map;
+}
+
+template <class T, class Sizes, bool kRowsOfB>
+void launch(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
+  const auto map_of_b = [](const Matrix& m) {
+    return kRowsOfB ? map_of(m, kDepth, 64) : map_of(m, Sizes::columns / 2, kDepth);
+  };
+  ProductMaps maps{map_of(a, kRows, kDepth), map_of_b(b), map_of(c, 64, kChunk), {}, {}};
+  ProductArgs<T> p{};
+  p.rows = static_cast<int>(c.rows);
+  p.columns = static_cast<int>(c.cols);
+  p.steps = static_cast<int>(divide_up(a.cols, kDepth));
+  for (const ThinProduct& thin : options.thin) {
+    if (thin.a.cols == 0 || thin.b.cols == 0) continue;
+    maps.thin_a[p.thins] = map_of(thin.a, kRows, kDepth);
+    maps.thin_b[p.thins] = map_of_b(thin.b);
+    p.thin[p.thins++] = {static_cast<int>(thin.column), static_cast<int>(thin.column + thin.b.cols),
+                         static_cast<int>(divide_up(thin.a.cols, kDepth))};
+  }
+  const Matrix* addend = options.accumulate ? &c : options.addend;
+  if (addend) {
+    p.addend = static_cast<const T*>(addend->data);
+    p.ld_addend = addend->row_stride;
+  } else if (options.bias_N) {
+    p.addend = static_cast<const T*>(options.bias_N->raw());  // the same row always
+  }
+  const auto kernel = product_kernel<T, Sizes, kRowsOfB>;
+  static const bool prepared = [&] {
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               Sizes::shared_bytes),
+          "matmul");
+    return true;
+  }();
+  CHECK(prepared, "[matmul]");
+  const cudaStream_t stream = stream_on(c.device);
+  const int blocks = gpu_of(c.device).multiprocessors / 2 * 2;
+  kernel<<<blocks, kThreadsOfProduct, Sizes::shared_bytes, stream>>>(maps, p);
+  check(cudaGetLastError(), "matmul");
+}
+
+// The wider tiles read less; the others fit better where much of the last wide one would be empty.
+bool wide_tiles_fit(int64_t columns) {
+  const int64_t wide = divide_up(columns, 256) * 256, narrow = divide_up(columns, 192) * 192;
+  return wide * 20 <= narrow * 21;
+}
+
+template <class T>
+void launch_for(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
+  using Wide = TileSizes<256, 4, 2>;
+  using Narrow = TileSizes<192, 4, 3>;
+  const bool wide = wide_tiles_fit(c.cols);
+  if (has_rows_of_b(b)) {
+    wide ? launch<T, Wide, true>(a, b, c, options) : launch<T, Narrow, true>(a, b, c, options);
+  } else {
+    wide ? launch<T, Wide, false>(a, b, c, options) : launch<T, Narrow, false>(a, b, c, options);
+  }
+}
+
+bool takes_added(const Matrix& c, const MatmulOptions& options) {
+  if (options.addend && !lies_in_whole_16_bytes(*options.addend)) return false;
+  if (!options.bias_N) return true;
+  const Tensor& bias = *options.bias_N;
+  return !options.addend && !options.accumulate && bias.dtype() == c.dtype &&
+         reinterpret_cast<uintptr_t>(bias.raw()) % 16 == 0;
+}
+
+bool takes_thin(const Matrix& b, const ThinProduct& thin) {
+  return thin.alpha == 1.0f && thin.a.col_stride == 1 && lies_in_whole_16_bytes(thin.a) &&
+         lies_in_whole_16_bytes(thin.b) && has_rows_of_b(thin.b) == has_rows_of_b(b);
+}
+
+}  // namespace
+
+bool takes(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
+  constexpr int64_t kMost = INT32_MAX / 2;
+  const auto fits = [](const Matrix& m) { return m.rows < kMost && m.cols < kMost; };
+  return (a.dtype == DType::bf16 || a.dtype == DType::f16) && c.dtype == a.dtype &&
+         options.alpha == 1.0f && options.thin.size() <= kMostThin && a.col_stride == 1 &&
+         a.cols > 0 && c.rows >= kFewestRows && c.cols >= kFewestColumns && c.cols % 8 == 0 &&
+         fits(a) && fits(b) && fits(c) && lies_in_whole_16_bytes(a) && lies_in_whole_16_bytes(b) &&
+         lies_in_whole_16_bytes(c) && takes_added(c, options) &&
+         std::all_of(options.thin.begin(), options.thin.end(),
+                     [&](const ThinProduct& thin) { return takes_thin(b, thin); }) &&
+         gpu_of(c.device).is_hopper && encoder() != nullptr;
+}
+
+void multiply(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
+  if (a.dtype == DType::f16)
+    launch_for<__half>(a, b, c, options);
+  else
+    launch_for<__nv_bfloat16>(a, b, c, options);
+}
+
+}  // namespace weft::ops::cuda::hopper
