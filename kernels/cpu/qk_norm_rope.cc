@@ -79,7 +79,10 @@ void qk_norm_rope(const QkNormRopeArgs& args, const QkNormRopeResult& result) {
           float& scale = rstd[t * turned + head];
           scale = row_rstd(x + at, head_dim, eps);
           normalise_row(x + at, head < num_heads ? q_weight : k_weight, scale, y + at, head_dim);
-          rotate_head(y + at, y + at + half, cos, cos + half, 1.0f, half);
+        }
+        for (int64_t head = 0; head < turned; ++head) {
+          T* a = y + t * row_width + head * head_dim;
+          rotate_head(a, a + half, cos, cos + half, 1.0f, half);
         }
         std::copy(x + t * row_width + turned * head_dim, x + (t + 1) * row_width,
                   y + t * row_width + turned * head_dim);
