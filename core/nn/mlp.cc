@@ -5,9 +5,9 @@
 namespace weft::nn {
 
 Tensor Mlp::forward(const Tensor& x, const Step& step, Tape& tape, const Tensor& residual) const {
-  const Tensor gate_up = gate_up_.forward(x, step, tape);
+  const Tensor act = Tensor::empty({x.dim(0), gate_up_.out_features() / 2}, x.dtype(), x.device());
+  const Tensor gate_up = gate_up_.forward(x, step, tape, {}, act);
   tape.push(gate_up);
-  const Tensor act = ops::swiglu(gate_up);
   Tape::Rebuildable cheap(tape, act, [gate_up] { return ops::swiglu(gate_up); });
   return down_.forward(act, step, tape, residual);
 }

@@ -193,13 +193,12 @@ cublasStatus_t multiply(Product& product, cublasLtMatmulDesc_t operation,
                         choice.workspace_bytes, stream);
 }
 
-bool takes_thin_products(const Matrix& a, const Matrix& b, const Matrix& c,
-                         const MatmulOptions& options) {
+bool fuses(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
   return hopper::takes(a, b, c, options);
 }
 
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
-  if (!options.thin.empty()) return hopper::multiply(a, b, c, options);
+  if (!options.thin.empty() || options.swiglu_MF) return hopper::multiply(a, b, c, options);
   if (matvec::takes(a, b, c)) return matvec::multiply(a, b, c, options);
   use(c.device.index);
   const auto stream = static_cast<cudaStream_t>(device_memory::stream(c.device.index));

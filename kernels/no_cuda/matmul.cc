@@ -7,7 +7,7 @@ namespace weft::ops::cuda {
 void matmul(const Matrix&, const Matrix&, const Matrix&, const MatmulOptions&) {
   no_cuda("matmul");
 }
-bool takes_thin_products(const Matrix&, const Matrix&, const Matrix&, const MatmulOptions&) {
+bool fuses(const Matrix&, const Matrix&, const Matrix&, const MatmulOptions&) {
   no_cuda("matmul");
 }
 
