@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 
 #include "core/ops/elementwise.h"
 #include "core/ops/swiglu.h"
