@@ -5,7 +5,6 @@
 #include "core/ops/decode_attention.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/kv_cache.h"
-#include "core/ops/rms_norm.h"
 #include "core/ops/rope.h"
 #include "core/telemetry/trace.h"
 
@@ -53,34 +52,52 @@ ops::AttentionArgs Attention::arguments(const Tensor& qkv, const Tensor& o,
           .device = qkv.device()};
 }
 
-// Normalises q and k into a fresh qkv and keeps what the backward needs.
-Tensor Attention::norm_heads(const Tensor& raw, Tape& tape) const {
-  Tensor qkv = raw.clone();
-  const ops::HeadNorm q{0, config_.num_heads, config_.head_dim};
-  const ops::HeadNorm k{config_.num_heads, config_.num_kv_heads, config_.head_dim};
-  tape.push(raw);
-  tape.push(ops::head_rms_norm(raw, qkv, q, q_norm_->value, config_.norm_eps));
-  tape.push(ops::head_rms_norm(raw, qkv, k, k_norm_->value, config_.norm_eps));
-  return qkv;
+ops::QkNormRopeArgs Attention::norm_arguments(const Tensor& raw, const Step& step) const {
+  return {.qkv = raw,
+          .table = step.rope_table,
+          .q_weight = q_norm_->value,
+          .k_weight = k_norm_->value,
+          .num_heads = config_.num_heads,
+          .num_kv_heads = config_.num_kv_heads,
+          .eps = config_.norm_eps};
 }
 
-void Attention::norm_heads_backward(const Tensor& dqkv, Tape& tape) const {
-  const Tensor k_rstd = tape.pop(), q_rstd = tape.pop(), raw = tape.pop();
-  const ops::HeadNorm q{0, config_.num_heads, config_.head_dim};
-  const ops::HeadNorm k{config_.num_heads, config_.num_kv_heads, config_.head_dim};
-  const Tensor none;
-  ops::head_rms_norm_backward(dqkv, raw, q, q_norm_->value, q_rstd,
-                              q_norm_->wants_grad() ? q_norm_->grad : none);
-  ops::head_rms_norm_backward(dqkv, raw, k, k_norm_->value, k_rstd,
-                              k_norm_->wants_grad() ? k_norm_->grad : none);
+// q and k normalised (where there are norms) and turned; keeps what the backward needs.
+Tensor Attention::turn_heads(const Tensor& raw, const Step& step, Tape& tape) const {
+  if (!q_norm_) {
+    ops::rope({.x = raw,
+               .table = step.rope_table,
+               .num_heads = config_.num_heads + config_.num_kv_heads});
+    return raw;
+  }
+  const ops::QkNormRopeResult result = ops::qk_norm_rope(norm_arguments(raw, step));
+  tape.push(raw);
+  tape.push(result.rstd);
+  return result.qkv;
+}
+
+// In place.
+void Attention::turn_heads_backward(const Tensor& dqkv, const Step& step, Tape& tape) const {
+  if (!q_norm_)
+    return ops::rope({.x = dqkv,
+                      .table = step.rope_table,
+                      .num_heads = config_.num_heads + config_.num_kv_heads,
+                      .inverse = true});
+  const Tensor rstd = tape.pop(), raw = tape.pop(), none;
+  ops::qk_norm_rope_backward({.dqkv = dqkv,
+                              .forward = norm_arguments(raw, step),
+                              .rstd = rstd,
+                              .dq_weight = q_norm_->wants_grad() ? q_norm_->grad : none,
+                              .dk_weight = k_norm_->wants_grad() ? k_norm_->grad : none});
 }
 
 // Keys and values go to the cache, and the queries see those of their sequence there.
-Tensor Attention::attend_cached(const Tensor& qkv, const Step& step) const {
+Tensor Attention::attend_cached(const Tensor& raw, const Step& step, Tape& tape) const {
+  const Tensor qkv = q_norm_ ? turn_heads(raw, step, tape) : raw, turned_already;
   const Tensor& keys = step.cache->keys[config_.layer_index];
   const Tensor& values = step.cache->values[config_.layer_index];
   ops::rope_store({.qkv = qkv,
-                   .table = step.rope_table,
+                   .table = q_norm_ ? turned_already : step.rope_table,
                    .rows_T = step.cache_rows,
                    .keys = keys,
                    .values = values,
@@ -110,11 +127,9 @@ Tensor Attention::attend_cached(const Tensor& qkv, const Step& step) const {
 Tensor Attention::forward(const Tensor& x, const Step& step, Tape& tape,
                           const Tensor& residual) const {
   Tensor qkv = qkv_.forward(x, step, tape);
-  if (q_norm_) qkv = norm_heads(qkv, tape);
   if (step.mode == Mode::generate)
-    return o_.forward(attend_cached(qkv, step), step, tape, residual);
-  ops::rope(
-      {.x = qkv, .table = step.rope_table, .num_heads = config_.num_heads + config_.num_kv_heads});
+    return o_.forward(attend_cached(qkv, step, tape), step, tape, residual);
+  qkv = turn_heads(qkv, step, tape);
   Tensor o = Tensor::empty({x.dim(0), q_width()}, x.dtype(), x.device());
   ops::AttentionArgs args = arguments(qkv, o, step);
   if (tape.records())
@@ -144,11 +159,7 @@ Tensor Attention::backward(const Tensor& dy, const Step& step, Tape& tape) const
     const telemetry::Span span("attention");
     ops::attention_backward(args);
   }
-  ops::rope({.x = dqkv,
-             .table = step.rope_table,
-             .num_heads = config_.num_heads + config_.num_kv_heads,
-             .inverse = true});
-  if (q_norm_) norm_heads_backward(dqkv, tape);
+  turn_heads_backward(dqkv, step, tape);
   return qkv_.backward(dqkv, step, tape);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/nn/projection.h"
+#include "core/ops/qk_norm_rope.h"
 
 namespace weft::nn {
 
@@ -31,11 +32,12 @@ class Attention {
  private:
   int64_t q_width() const { return config_.num_heads * config_.head_dim; }
   int64_t kv_width() const { return config_.num_kv_heads * config_.head_dim; }
-  Tensor norm_heads(const Tensor& qkv, Tape& tape) const;
-  void norm_heads_backward(const Tensor& dqkv, Tape& tape) const;
+  ops::QkNormRopeArgs norm_arguments(const Tensor& raw, const Step& step) const;
+  Tensor turn_heads(const Tensor& raw, const Step& step, Tape& tape) const;
+  void turn_heads_backward(const Tensor& dqkv, const Step& step, Tape& tape) const;
   ops::AttentionShape shape() const;
   ops::AttentionArgs arguments(const Tensor& qkv, const Tensor& o, const Step& step) const;
-  Tensor attend_cached(const Tensor& qkv, const Step& step) const;
+  Tensor attend_cached(const Tensor& raw, const Step& step, Tape& tape) const;
 
   AttentionConfig config_;
   Projection qkv_;

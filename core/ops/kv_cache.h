@@ -11,7 +11,7 @@ namespace weft::ops {
 // and within the cache: the caller has checked. What qkv's k holds afterwards is not specified.
 struct RopeStoreArgs {
   const Tensor& qkv;
-  const Tensor& table;   // [T, head_dim], of ops::rope_table
+  const Tensor& table;   // [T, head_dim], of ops::rope_table; undefined: q and k are turned already
   const Tensor& rows_T;  // i32
   const Tensor& keys;
   const Tensor& values;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 
 #include "core/ops/elementwise.h"
 #include "core/ops/swiglu.h"
@@ -104,7 +105,8 @@ void matmul_without_fusing(const Matrix& a, const Matrix& b, const Matrix& c,
                            const MatmulOptions& options) {
   matmul_and_thin(a, b, c, options);
   if (!options.swiglu_MF) return;
-  swiglu(Tensor::wrap(c.data, {c.rows, c.cols}, c.dtype, nullptr, c.device), *options.swiglu_MF);
+  const std::shared_ptr<void> not_owned(std::shared_ptr<void>(), c.data);
+  swiglu(Tensor::wrap(c.data, {c.rows, c.cols}, c.dtype, not_owned, c.device), *options.swiglu_MF);
 }
 
 }  // namespace

@@ -27,16 +27,6 @@ void check_dweight(const Tensor& dweight_D, const Tensor& weight_D, const Tensor
   CHECK(dweight_D.dtype() == DType::f32 || dweight_D.dtype() == x_TD.dtype());
 }
 
-void check_heads(const Tensor& x, const HeadNorm& heads, const Tensor& weight) {
-  CHECK(x.rank() == 2 && weight.rank() == 1 && weight.dim(0) == heads.head_dim);
-  CHECK(is_compute_type(x.dtype(), x.device()), "x is {}", name_of(x.dtype()));
-  CHECK(weight.dtype() == DType::f32 || weight.dtype() == x.dtype());
-  CHECK(heads.head_begin >= 0 && heads.num_heads >= 0 &&
-            (heads.head_begin + heads.num_heads) * heads.head_dim <= x.dim(1),
-        "heads {} + {} of {} in {}", heads.head_begin, heads.num_heads, heads.head_dim,
-        x.shape().to_string());
-}
-
 void run_forward(const RmsNormArgs& args) {
   auto backend = args.x_TD.device().is_cpu() ? cpu::rms_norm : cuda::rms_norm;
   backend(args);
@@ -82,26 +72,6 @@ Tensor rms_norm_backward(const RmsNormBackwardArgs& args) {
   auto backend = args.x_TD.device().is_cpu() ? cpu::rms_norm_backward : cuda::rms_norm_backward;
   backend(args, dx_TD);
   return dx_TD;
-}
-
-Tensor head_rms_norm(const Tensor& x, const Tensor& y, const HeadNorm& heads, const Tensor& weight,
-                     float eps) {
-  check_heads(x, heads, weight);
-  check_like(x, y);
-  const Tensor rstd = Tensor::empty({x.dim(0), heads.num_heads}, DType::f32, x.device());
-  auto backend = x.device().is_cpu() ? cpu::head_rms_norm : cuda::head_rms_norm;
-  backend({x, y, heads, weight, rstd, eps});
-  return rstd;
-}
-
-void head_rms_norm_backward(const Tensor& dy, const Tensor& x, const HeadNorm& heads,
-                            const Tensor& weight, const Tensor& rstd, const Tensor& dweight) {
-  check_heads(x, heads, weight);
-  check_like(x, dy);
-  check_rstd(rstd, {x.dim(0), heads.num_heads});
-  check_dweight(dweight, weight, x);
-  auto backend = x.device().is_cpu() ? cpu::head_rms_norm_backward : cuda::head_rms_norm_backward;
-  backend({dy, x, heads, weight, rstd, dweight});
 }
 
 }  // namespace weft::ops

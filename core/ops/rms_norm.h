@@ -35,21 +35,6 @@ struct RmsNormBackwardArgs {
 // Returns dx[T,D] (=), x's dtype. dweight sums tokens in a fixed order whatever the thread count.
 Tensor rms_norm_backward(const RmsNormBackwardArgs& args);
 
-// Per-head norm of q or k inside a fused qkv (Qwen3): heads [head_begin, head_begin + num_heads) of
-// x[T, ...], each head_dim wide, normalised by weight[head_dim], written to the same place of y
-// (may be x).
-struct HeadNorm {
-  int64_t head_begin = 0;
-  int64_t num_heads = 0;
-  int64_t head_dim = 0;
-};
-// Returns rstd [T, num_heads] f32.
-Tensor head_rms_norm(const Tensor& x, const Tensor& y, const HeadNorm& heads, const Tensor& weight,
-                     float eps);
-// In place on those heads of dy: dy becomes dx. dweight += (may be undefined).
-void head_rms_norm_backward(const Tensor& dy, const Tensor& x, const HeadNorm& heads,
-                            const Tensor& weight, const Tensor& rstd, const Tensor& dweight);
-
 struct RmsNormArgs {
   const Tensor& x_TD;
   const Tensor& residual_TD;  // with add_rms_norm, else undefined
@@ -59,36 +44,16 @@ struct RmsNormArgs {
   const Tensor& rstd_T;  // =
   float eps = 0;
 };
-struct HeadRmsNormArgs {
-  const Tensor& x;
-  const Tensor& y;  // = at the heads' columns
-  const HeadNorm& heads;
-  const Tensor& weight;
-  const Tensor& rstd;  // =
-  float eps = 0;
-};
-struct HeadRmsNormBackwardArgs {
-  const Tensor& dy;  // becomes dx at the heads' columns
-  const Tensor& x;
-  const HeadNorm& heads;
-  const Tensor& weight;
-  const Tensor& rstd;
-  const Tensor& dweight;  // +=; may be undefined
-};
 
 namespace cpu {
 void rms_norm(const RmsNormArgs& args);
 void rms_norm_rebuild(const Tensor& x, const Tensor& weight, const Tensor& rstd, const Tensor& y);
 void rms_norm_backward(const RmsNormBackwardArgs& args, const Tensor& dx);
-void head_rms_norm(const HeadRmsNormArgs& args);
-void head_rms_norm_backward(const HeadRmsNormBackwardArgs& args);
 }  // namespace cpu
 namespace cuda {
 void rms_norm(const RmsNormArgs& args);
 void rms_norm_rebuild(const Tensor& x, const Tensor& weight, const Tensor& rstd, const Tensor& y);
 void rms_norm_backward(const RmsNormBackwardArgs& args, const Tensor& dx);
-void head_rms_norm(const HeadRmsNormArgs& args);
-void head_rms_norm_backward(const HeadRmsNormBackwardArgs& args);
 }  // namespace cuda
 
 }  // namespace weft::ops

@@ -7,9 +7,10 @@
 namespace weft::ops::cpu {
 
 void rope_store(const RopeStoreArgs& args) {
-  rope({.x = args.qkv, .table = args.table, .num_heads = args.num_heads + args.num_kv_heads});
+  if (args.table.defined())
+    rope({.x = args.qkv, .table = args.table, .num_heads = args.num_heads + args.num_kv_heads});
   const size_t element = size_of(args.qkv.dtype()), width = args.keys.dim(1) * element;
-  const size_t k_begin = args.num_heads * args.table.dim(1) * element;
+  const size_t k_begin = args.num_heads * (width / args.num_kv_heads);
   const char* token = static_cast<const char*>(args.qkv.raw());
   for (int64_t t = 0; t < args.qkv.dim(0); ++t, token += k_begin + 2 * width) {
     const int64_t row = args.rows_T.data<int32_t>()[t];

@@ -2,24 +2,9 @@
 
 #include <cmath>
 
-#include "kernels/cpu/vectorised.h"
+#include "kernels/cpu/rotate_head.h"
 
 namespace weft::ops::cpu {
-namespace {
-
-// (a, b) turns by the angle: (a cos - b sin, b cos + a sin). `sign` is -1 for the inverse.
-template <class T>
-inline void rotate_head(T* a, T* b, const float* cos, const float* sin, float sign, int64_t half) {
-  each(half, [=](int64_t i) {
-    const float x = static_cast<float>(a[i]);
-    const float y = static_cast<float>(b[i]);
-    const float s = sign * sin[i];
-    a[i] = static_cast<T>(x * cos[i] - y * s);
-    b[i] = static_cast<T>(y * cos[i] + x * s);
-  });
-}
-
-}  // namespace
 
 void rope_table(const Tensor& positions_T, const Tensor& inv_freq, const Tensor& table) {
   const int64_t half = inv_freq.dim(0);

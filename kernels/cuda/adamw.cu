@@ -1,8 +1,8 @@
 #include "core/ops/adamw.h"
 
 #include "core/ops/update_control.h"
+#include "kernels/cuda/chunks.cuh"
 #include "kernels/cuda/exact.cuh"
-#include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/philox.cuh"
 
 namespace weft::ops::cuda {
@@ -121,7 +121,7 @@ __device__ inline void update_at(const Range<V, W, G, S>& p, int64_t i, const Up
   if constexpr (!std::is_same_v<V, W>) store_pack(p.value + i, value);
 }
 
-constexpr int kElements = kPackOf<float>;
+constexpr int kElements = kChunk<float>;
 
 template <class V, class W, class G, class S>
 __global__ void adamw_kernel(FlatPlan plan, Range<V, W, G, S> range, const float* control,
@@ -129,8 +129,8 @@ __global__ void adamw_kernel(FlatPlan plan, Range<V, W, G, S> range, const float
   if (control[static_cast<int>(Control::update)] != 1.0f) return;
   update.read(control);
   Draws draws(key, first_index);
-  const int64_t stride = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t p = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; p < plan.packs; p += stride)
+  const int64_t stride = item_stride();
+  for (int64_t p = first_item(); p < plan.packs; p += stride)
     update_at<kElements>(range, plan.head + p * kElements, update, draws);
   for_each_single<kElements>(plan, [&](int64_t i) { update_at<1>(range, i, update, draws); });
 }

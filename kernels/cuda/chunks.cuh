@@ -1,24 +1,70 @@
-// Rows in chunks of 16 bytes. A thread takes whole chunks, counted from the start of the row, so
-// what it sums depends on the shape only; where rows are aligned a chunk is one load, elsewhere it
-// is read by elements.
+// Accesses of several elements at once, and the grids of loops that use them: over a flat range,
+// and over rows. Tensors need to be aligned to their elements only. In a row a thread takes whole
+// chunks, counted from its start, so what it sums depends on the shape only; where rows are aligned
+// a chunk is one load, elsewhere it is read by elements.
 #pragma once
 
+#include <algorithm>
 #include <type_traits>
 
 #include "kernels/cuda/cuda.cuh"
 
 namespace weft::ops::cuda {
 
-template <class T>
-constexpr int kChunk = 16 / static_cast<int>(sizeof(T));  // elements
-
-template <class T>
-struct alignas(16) Chunk {
-  T at[kChunk<T>];
+// N elements that lie side by side. N is a power of two.
+template <class T, int N>
+struct alignas(N * sizeof(T) < 16 ? N * sizeof(T) : 16) Pack {
+  T at[N];
 };
 
+// The pack of 16 bytes. Of several types: where the widest fills them.
+template <class... T>
+constexpr int kChunk = 16 / static_cast<int>(std::max({sizeof(T)...}));  // elements
+template <class T>
+using Chunk = Pack<T, kChunk<T>>;
+
+// Whether a pack of N elements can begin at p.
+template <int N, class T>
+__host__ __device__ inline bool is_aligned(const T* p) {
+  return reinterpret_cast<uintptr_t>(p) % alignof(Pack<T, N>) == 0;
+}
+// Whether a chunk can.
 __host__ __device__ inline bool is_aligned(const void* p) {
   return reinterpret_cast<uintptr_t>(p) % 16 == 0;
+}
+
+// REQUIRES: p is aligned to the pack. Chunks go as uint4: of a struct the compiler may make several
+// accesses.
+template <int N, class T>
+__device__ inline Pack<T, N> load_pack(const T* p) {
+  Pack<T, N> pack;
+  if constexpr (sizeof(pack) == 16)
+    *reinterpret_cast<uint4*>(&pack) = *reinterpret_cast<const uint4*>(p);
+  else
+    pack = *reinterpret_cast<const Pack<T, N>*>(p);
+  return pack;
+}
+template <int N, class T>
+__device__ inline void store_pack(T* p, const Pack<T, N>& pack) {
+  if constexpr (sizeof(pack) == 16)
+    *reinterpret_cast<uint4*>(p) = *reinterpret_cast<const uint4*>(&pack);
+  else
+    *reinterpret_cast<Pack<T, N>*>(p) = pack;
+}
+
+// The `left` elements from anywhere on, at most N; 0 behind them.
+template <int N, class T>
+__device__ inline Pack<T, N> load_pack(const T* from, int64_t left) {
+  Pack<T, N> pack;
+#pragma unroll
+  for (int j = 0; j < N; ++j) pack.at[j] = j < left ? from[j] : from_float<T>(0.0f);
+  return pack;
+}
+template <int N, class T>
+__device__ inline void store_pack(T* to, const Pack<T, N>& pack, int64_t left) {
+#pragma unroll
+  for (int j = 0; j < N; ++j)
+    if (j < left) to[j] = pack.at[j];
 }
 
 // Calls f(std::true_type()) or f(std::false_type()): a kernel's template argument.
@@ -33,26 +79,18 @@ void with_alignment(bool aligned, F&& f) {
 // The `left` elements from `from` on, at most a chunk; 0 behind them. kAligned: `from` is aligned
 // to 16 bytes and the chunk is whole.
 template <bool kAligned, class T>
-__device__ Chunk<T> load_chunk(const T* from, int64_t left) {
-  Chunk<T> chunk;
-  if constexpr (kAligned) {
-    *reinterpret_cast<uint4*>(&chunk) = *reinterpret_cast<const uint4*>(from);
-  } else {
-#pragma unroll
-    for (int j = 0; j < kChunk<T>; ++j) chunk.at[j] = j < left ? from[j] : from_float<T>(0.0f);
-  }
-  return chunk;
+__device__ inline Chunk<T> load_chunk(const T* from, int64_t left) {
+  if constexpr (kAligned)
+    return load_pack<kChunk<T>>(from);
+  else
+    return load_pack<kChunk<T>>(from, left);
 }
-
 template <bool kAligned, class T>
-__device__ void store_chunk(T* to, const Chunk<T>& chunk, int64_t left) {
-  if constexpr (kAligned) {
-    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(&chunk);
-  } else {
-#pragma unroll
-    for (int j = 0; j < kChunk<T>; ++j)
-      if (j < left) to[j] = chunk.at[j];
-  }
+__device__ inline void store_chunk(T* to, const Chunk<T>& chunk, int64_t left) {
+  if constexpr (kAligned)
+    store_pack(to, chunk);
+  else
+    store_pack(to, chunk, left);
 }
 
 // As above for kCount elements, a multiple of T's chunk, as floats.
@@ -66,7 +104,6 @@ __device__ void load_floats(float (&to)[kCount], const T* from, int64_t left) {
     for (int j = 0; j < kChunk<T>; ++j) to[i + j] = to_float(chunk.at[j]);
   }
 }
-
 template <bool kAligned, int kCount, class T>
 __device__ void store_floats(T* to, const float (&from)[kCount], int64_t left) {
   static_assert(kCount % kChunk<T> == 0);
@@ -84,11 +121,12 @@ __device__ void store_floats(T* to, const float (&from)[kCount], int64_t left) {
 struct RowGrid {
   dim3 grid, block;
 };
-inline RowGrid over_rows(int64_t rows, int64_t items) {
+inline RowGrid over_rows(int64_t rows, int64_t items, int64_t rows_a_thread = 1) {
   unsigned across = 1;
   while (across < kThreads && across < items) across *= 2;
   const unsigned down = kThreads / across;
-  return {dim3(blocks_for(items, across), blocks_for(rows, down)), dim3(across, down)};
+  return {dim3(blocks_for(items, across), blocks_for(rows, down * rows_a_thread)),
+          dim3(across, down)};
 }
 __device__ inline int64_t first_row() {
   return int64_t{blockIdx.y} * blockDim.y + threadIdx.y;
@@ -101,6 +139,39 @@ __device__ inline int64_t first_item() {
 }
 __device__ inline int64_t item_stride() {
   return int64_t{gridDim.x} * blockDim.x;
+}
+
+// Elements [0, n) as `head` single ones, `packs` aligned packs, and single ones again.
+struct FlatPlan {
+  int64_t n = 0;
+  int64_t head = 0;
+  int64_t packs = 0;
+};
+
+// For arrays that are walked in step; no packs where their alignments differ.
+template <int N, class First, class... Rest>
+FlatPlan plan_flat(int64_t n, const First* first, const Rest*... rest) {
+  const auto past_boundary = [](auto* p) {
+    return static_cast<int64_t>(reinterpret_cast<uintptr_t>(p) / sizeof(*p) % N);
+  };
+  const int64_t past = past_boundary(first);
+  if (((past_boundary(rest) != past) || ...)) return {n, n, 0};
+  const int64_t head = std::min(n, (N - past) % N);
+  return {n, head, (n - head) / N};
+}
+
+// Blocks of a kernel that walks a plan, each thread `packs_a_thread` packs or more.
+inline unsigned blocks_of(const FlatPlan& plan, int packs_a_thread) {
+  const int64_t threads = divide_up(plan.packs, packs_a_thread);
+  return blocks_for(std::max(threads, plan.n - plan.packs));
+}
+
+// f(i) for the elements of a plan that are in no pack, by the whole grid.
+template <int N, class F>
+__device__ inline void for_each_single(const FlatPlan& plan, const F& f) {
+  const int64_t packed = plan.packs * N;
+  for (int64_t s = first_item(); s < plan.n - packed; s += item_stride())
+    f(s < plan.head ? s : s + packed);
 }
 
 }  // namespace weft::ops::cuda

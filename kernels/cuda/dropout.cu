@@ -2,8 +2,8 @@
 
 #include <cmath>
 
+#include "kernels/cuda/chunks.cuh"
 #include "kernels/cuda/exact.cuh"
-#include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/philox.cuh"
 
 namespace weft::ops::cuda {
@@ -48,11 +48,10 @@ template <bool kAccumulate, class T>
 __global__ void dropout_kernel(const T* x, T* y, Tokens tokens, int64_t rows, int64_t width,
                                Mask mask) {
   const int64_t fours = (width + 3) / 4;
-  const RowWalk walk = row_walk();
-  for (int64_t t = walk.row; t < rows; t += walk.row_step) {
+  for (int64_t t = first_row(); t < rows; t += row_stride()) {
     const uint64_t sample = static_cast<uint64_t>(tokens.samples[t]);
     const uint32_t position = static_cast<uint32_t>(tokens.positions[t]);
-    for (int64_t f = walk.unit; f < fours; f += walk.unit_step) {
+    for (int64_t f = first_item(); f < fours; f += item_stride()) {
       const uint4 r =
           philox(make_uint4(static_cast<uint32_t>(f), position, static_cast<uint32_t>(sample),
                             static_cast<uint32_t>(sample >> 32)),
@@ -74,13 +73,13 @@ void dropout(const DropoutArgs& args, const Tensor& y_TD, bool accumulate) {
                       pointer<const int32_t>(args.positions_T)};
   const Mask mask{key_of(mix(mix(args.seed, args.step), args.site)),
                   static_cast<uint32_t>(std::ceil(args.p * 0x1p24f)), 1.0f / (1.0f - args.p)};
-  const RowGrid grid = row_grid(rows, divide_up(width, 4));
+  const RowGrid over = over_rows(rows, divide_up(width, 4));
   const cudaStream_t stream = stream_on(y_TD.device());
   dispatch(y_TD.dtype(), [&](auto type) {
     using T = decltype(type);
     auto kernel = accumulate ? dropout_kernel<true, T> : dropout_kernel<false, T>;
-    kernel<<<grid.blocks, grid.threads, 0, stream>>>(pointer<const T>(args.x_TD), pointer<T>(y_TD),
-                                                     tokens, rows, width, mask);
+    kernel<<<over.grid, over.block, 0, stream>>>(pointer<const T>(args.x_TD), pointer<T>(y_TD),
+                                                 tokens, rows, width, mask);
   });
   check(cudaGetLastError(), "dropout");
 }

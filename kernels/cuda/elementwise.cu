@@ -1,7 +1,7 @@
 #include "core/ops/elementwise.h"
 
+#include "kernels/cuda/chunks.cuh"
 #include "kernels/cuda/exact.cuh"
-#include "kernels/cuda/pack.cuh"
 
 namespace weft::ops::cuda {
 namespace {
@@ -41,8 +41,8 @@ __device__ inline Pack<Y, N> mapped(F f, const Pack<X, N>&... x) {
 // y[i] = f(x[i]...); an x may be y. Two packs of a thread are in flight at once.
 template <int N, class F, class Y, class... X>
 __global__ void map_kernel(FlatPlan plan, F f, Y* y, const X*... x) {
-  const int64_t stride = int64_t{gridDim.x} * blockDim.x;
-  int64_t p = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  const int64_t stride = item_stride();
+  int64_t p = first_item();
   for (; p + stride < plan.packs; p += 2 * stride) {
     const int64_t i = plan.head + p * N, j = i + stride * N;
     const Pack<Y, N> at_i = mapped<Y, N>(f, load_pack<N>(x + i)...);
@@ -60,7 +60,7 @@ __global__ void map_kernel(FlatPlan plan, F f, Y* y, const X*... x) {
 template <class F, class Y, class... X>
 void map(const Tensor& out, const char* op, F f, Y* y, const X*... x) {
   if (out.numel() == 0) return;
-  constexpr int N = kPackOf<Y, X...>;
+  constexpr int N = kChunk<Y, X...>;
   const FlatPlan plan = plan_flat<N>(out.numel(), y, x...);
   map_kernel<N, F, Y, X...>
       <<<blocks_of(plan, 2), kThreads, 0, stream_on(out.device())>>>(plan, f, y, x...);
@@ -77,7 +77,7 @@ struct Square {
 // partials[b] = the sum of chunk b. The order depends on n alone.
 template <class Term, class T>
 __global__ void sum_chunks_kernel(const T* x, int64_t n, int64_t chunk, double* partials) {
-  constexpr int N = kPackOf<T>;
+  constexpr int N = kChunk<T>;
   __shared__ double scratch[kWarp];
   const int64_t begin = blockIdx.x * chunk, count = min(chunk, n - begin);
   const T* p = x + begin;
@@ -85,7 +85,7 @@ __global__ void sum_chunks_kernel(const T* x, int64_t n, int64_t chunk, double* 
   double sum = 0;
 #pragma unroll 4
   for (int64_t i = int64_t{threadIdx.x} * N; i + N <= count; i += int64_t{kThreads} * N) {
-    const Pack<T, N> pack = load_pack<N>(p + i, aligned);
+    const Pack<T, N> pack = aligned ? load_pack<N>(p + i) : load_pack<N>(p + i, N);
 #pragma unroll
     for (int k = 0; k < N; ++k) sum += Term::of(to_float(pack.at[k]));
   }

@@ -1,7 +1,7 @@
 // The ops of core/ops/elementwise.h on views of matrices: copies, biases and DoRA's vectors.
 #include "core/ops/elementwise.h"
+#include "kernels/cuda/chunks.cuh"
 #include "kernels/cuda/exact.cuh"
-#include "kernels/cuda/pack.cuh"
 
 namespace weft::ops::cuda {
 namespace {
@@ -23,19 +23,18 @@ struct CopyArgs {
 
 template <class Unit>
 __global__ void copy_kernel(CopyArgs args) {
-  const RowWalk walk = row_walk();
   const int64_t units = args.row_bytes / static_cast<int64_t>(sizeof(Unit));
-  for (int64_t row = walk.row; row < args.rows; row += walk.row_step) {
+  for (int64_t row = first_row(); row < args.rows; row += row_stride()) {
     const Unit* src = reinterpret_cast<const Unit*>(args.src + row * args.src_stride);
     Unit* dst = reinterpret_cast<Unit*>(args.dst + row * args.dst_stride);
-    for (int64_t j = walk.unit; j < units; j += walk.unit_step) dst[j] = src[j];
+    for (int64_t j = first_item(); j < units; j += item_stride()) dst[j] = src[j];
   }
 }
 
 template <class Unit>
 void copy_units(const CopyArgs& args, cudaStream_t stream) {
-  const RowGrid grid = row_grid(args.rows, args.row_bytes / static_cast<int64_t>(sizeof(Unit)));
-  copy_kernel<Unit><<<grid.blocks, grid.threads, 0, stream>>>(args);
+  const RowGrid over = over_rows(args.rows, args.row_bytes / static_cast<int64_t>(sizeof(Unit)));
+  copy_kernel<Unit><<<over.grid, over.block, 0, stream>>>(args);
 }
 
 // Rows of N elements side by side start aligned to a pack.
@@ -62,13 +61,12 @@ struct View {
 // y[t, j] = f(y[t, j], vector[j]). A thread keeps its columns' values over several rows.
 template <int N, class F, class T, class V>
 __global__ void combine_kernel(View<T> y, const V* vector, F f) {
-  const RowWalk walk = row_walk();
-  for (int64_t j = walk.unit * N; j < y.cols; j += walk.unit_step * N) {
+  for (int64_t j = first_item() * N; j < y.cols; j += item_stride() * N) {
     const int count = static_cast<int>(min(int64_t{N}, y.cols - j));
     float values[N];
 #pragma unroll
     for (int k = 0; k < N; ++k) values[k] = k < count ? to_float(vector[j + k]) : 0.0f;
-    for (int64_t row = walk.row; row < y.rows; row += walk.row_step) {
+    for (int64_t row = first_row(); row < y.rows; row += row_stride()) {
       T* p = y.data + row * y.stride + j;
       if (count == N) {
         Pack<T, N> pack = load_pack<N>(p);
@@ -89,11 +87,11 @@ void combine_typed(const Matrix& y, const Tensor& vector, F f) {
   const cudaStream_t stream = stream_on(y.device);
   const auto launch = [&](auto width) {
     constexpr int N = decltype(width)::value;
-    const RowGrid grid = row_grid(y.rows, divide_up(y.cols, N), /*rows_a_thread=*/4);
+    const RowGrid over = over_rows(y.rows, divide_up(y.cols, N), /*rows_a_thread=*/4);
     combine_kernel<N, F, T, V>
-        <<<grid.blocks, grid.threads, 0, stream>>>(View<T>(y), pointer<const V>(vector), f);
+        <<<over.grid, over.block, 0, stream>>>(View<T>(y), pointer<const V>(vector), f);
   };
-  constexpr int N = kPackOf<T>;
+  constexpr int N = kChunk<T>;
   if (has_packs<N, T>(y)) return launch(std::integral_constant<int, N>());
   launch(std::integral_constant<int, 1>());
 }
@@ -217,7 +215,7 @@ void add_column_sums(const Matrix& m, Term term, const Tensor& out) {
 // The norm of a row by one warp, in an order that depends on the width alone.
 template <class T>
 __global__ void row_norms_kernel(const T* w, int64_t rows, int64_t width, float* norms) {
-  constexpr int N = kPackOf<T>;
+  constexpr int N = kChunk<T>;
   const int64_t stride = int64_t{gridDim.x} * kRowsAtOnce;
   for (int64_t row = int64_t{blockIdx.x} * kRowsAtOnce + threadIdx.y; row < rows; row += stride) {
     const T* p = w + row * width;
@@ -226,7 +224,7 @@ __global__ void row_norms_kernel(const T* w, int64_t rows, int64_t width, float*
     const auto add_square = [&](T x) { sum = fmaf(to_float(x), to_float(x), sum); };
 #pragma unroll 4
     for (int64_t i = int64_t{threadIdx.x} * N; i + N <= width; i += kWarp * N) {
-      const Pack<T, N> pack = load_pack<N>(p + i, aligned);
+      const Pack<T, N> pack = aligned ? load_pack<N>(p + i) : load_pack<N>(p + i, N);
 #pragma unroll
       for (int k = 0; k < N; ++k) add_square(pack.at[k]);
     }
@@ -281,7 +279,7 @@ void bias_backward(const Matrix& dy_TN, const Tensor& dbias_N) {
   if (dy_TN.rows == 0 || dy_TN.cols == 0) return;
   dispatch(dy_TN.dtype, [&](auto type) {
     using T = decltype(type);
-    constexpr int N = kPackOf<T>;
+    constexpr int N = kChunk<T>;
     const RowTerm<T> term{View<const T>(dy_TN)};
     if (has_packs<N, T>(dy_TN)) return add_column_sums<N>(dy_TN, term, dbias_N);
     add_column_sums<1>(dy_TN, term, dbias_N);
@@ -293,7 +291,7 @@ void column_dot(const Matrix& a_TN, const Matrix& b_TN, const Tensor& out_N) {
   if (a_TN.rows == 0 || a_TN.cols == 0) return;
   dispatch(a_TN.dtype, [&](auto type) {
     using T = decltype(type);
-    constexpr int N = kPackOf<T>;
+    constexpr int N = kChunk<T>;
     const ProductTerm<T> term{View<const T>(a_TN), View<const T>(b_TN)};
     if (has_packs<N, T>(a_TN) && has_packs<N, T>(b_TN))
       return add_column_sums<N>(a_TN, term, out_N);

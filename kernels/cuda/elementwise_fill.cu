@@ -1,8 +1,8 @@
 // Random fills of core/ops/elementwise.h: a thread makes the four elements of one Philox call. The
 // formulas are those of kernels/cpu/vector_math.h, to the bit: weights begin alike everywhere.
 #include "core/ops/elementwise.h"
+#include "kernels/cuda/chunks.cuh"
 #include "kernels/cuda/exact.cuh"
-#include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/philox.cuh"
 
 namespace weft::ops::cuda {
@@ -82,8 +82,8 @@ struct Uniforms {
 template <class T, class ValuesOf>
 __global__ void fill_kernel(T* x, int64_t first, int64_t n, Key key, ValuesOf values_of) {
   const int64_t first_four = first / 4, fours = (first + n - 1) / 4 + 1 - first_four;
-  const int64_t stride = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t f = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; f < fours; f += stride) {
+  const int64_t stride = item_stride();
+  for (int64_t f = first_item(); f < fours; f += stride) {
     const uint64_t counter = static_cast<uint64_t>(first_four + f);
     float values[4];
     values_of(philox(make_uint4(static_cast<uint32_t>(counter),

@@ -7,8 +7,9 @@
 namespace weft::ops::cuda {
 namespace {
 
-// The caller has checked ids; one outside of the table ends the program's work on this GPU rather
-// than touch memory that is not the table's.
+// Ids are checked on the host where they enter (examples as a dataset is read, prompts as they are
+// taken) or are places that an op here made, as argmax's. One outside of the table is our error: it
+// ends the program's work on this GPU rather than touch memory that is not the table's.
 __device__ void check_id(int32_t id, int64_t vocabulary) {
   if (id < 0 || id >= vocabulary) __trap();
 }

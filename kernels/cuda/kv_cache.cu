@@ -7,7 +7,7 @@ namespace {
 template <class T>
 struct Store {
   T* qkv;
-  const float* table;
+  const float* table;  // null: q and k are turned already
   const int32_t* rows;
   T* keys;
   T* values;
@@ -35,6 +35,7 @@ __global__ void rope_store_kernel(Store<T> s) {
       const unsigned i = (static_cast<unsigned>(item) - head * chunks) * kCount;
       const int64_t left = s.half - i;
       T* const at = s.qkv + (t * heads + head) * 2 * s.half + i;
+      if (!s.table && head < s.num_heads) continue;
       T* to = at;
       if (head >= turned)
         to = cached(s.values, s, t, head - turned) + i;
@@ -43,7 +44,7 @@ __global__ void rope_store_kernel(Store<T> s) {
       float a[kCount], b[kCount];
       load_floats<kAligned>(a, at, left);
       load_floats<kAligned>(b, at + s.half, left);
-      if (head < turned) {
+      if (s.table && head < turned) {
         const float* turn = s.table + t * 2 * s.half + i;
         float cos[kCount], sin[kCount];
         load_floats<kAligned>(cos, turn, left);
@@ -72,7 +73,7 @@ __global__ void advance_kernel(int32_t* positions, int32_t* rows, const int32_t*
 }  // namespace
 
 void rope_store(const RopeStoreArgs& args) {
-  const int64_t tokens = args.qkv.dim(0), half = args.table.dim(1) / 2;
+  const int64_t tokens = args.qkv.dim(0), half = args.keys.dim(1) / args.num_kv_heads / 2;
   if (tokens == 0 || half == 0) return;
   CHECK(args.qkv.dim(1) < (int64_t{1} << 31), "[rope_store] rows of {}", args.qkv.dim(1));
   const cudaStream_t stream = stream_on(args.qkv.device());
@@ -87,7 +88,7 @@ void rope_store(const RopeStoreArgs& args) {
                          static_cast<unsigned>(half),
                          static_cast<unsigned>(args.num_heads),
                          static_cast<unsigned>(args.num_kv_heads)};
-    const bool all_aligned = is_aligned(args.qkv.raw()) && is_aligned(args.table.raw()) &&
+    const bool all_aligned = is_aligned(args.qkv.raw()) && is_aligned(store.table) &&
                              is_aligned(args.keys.raw()) && is_aligned(args.values.raw()) &&
                              half % kChunk<T> == 0;
     const RowGrid over =

@@ -11,7 +11,7 @@ struct Forward {
   const T* residual;  // may be null, then so is sum
   const W* weight;
   T* sum;
-  T* y;         // may be x
+  T* y;
   float* rstd;  // [rows]
   float eps;
 };
@@ -53,8 +53,10 @@ __device__ void store_kept(const Chunk<T> (&kept)[kKept], float rstd, const Forw
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     const int i = part.kept<T>(k);
-    if (i < part.width)
-      normalise<kAligned>(kept[k], rstd, f.weight + i, f.y + at + i, part.width - i);
+    if (i >= part.width) continue;
+    float y[kChunk<T>];
+    normalise<kAligned>(y, kept[k], rstd, f.weight + i, part.width - i);
+    store_floats<kAligned>(f.y + at + i, y, part.width - i);
   }
 }
 
@@ -63,8 +65,9 @@ __device__ void store_rest(float rstd, const Forward<T, W>& f, int64_t at, const
   const T* input = f.residual ? f.sum : f.x;
   for (int i = part.rest<T>(); i < part.width; i += part.step<T>()) {
     const int left = part.width - i;
-    normalise<kAligned>(load_chunk<kAligned>(input + at + i, left), rstd, f.weight + i,
-                        f.y + at + i, left);
+    float y[kChunk<T>];
+    normalise<kAligned>(y, load_chunk<kAligned>(input + at + i, left), rstd, f.weight + i, left);
+    store_floats<kAligned>(f.y + at + i, y, left);
   }
 }
 
@@ -83,7 +86,7 @@ __global__ void __launch_bounds__(kBlockBound<kKept>,
   int round = 0;
   for (int64_t r = first_row_of_team(part.lanes); r < rows.count;
        r += rows_of_round(part.lanes), ++round) {
-    const int64_t at = rows.at(r);
+    const int64_t at = r * rows.width;
     float rstd = kRebuild ? f.rstd[r] : 0.0f;
     Chunk<T> kept[kKept];
     load_input<kAligned, kRebuild>(kept, f, at, part);
@@ -122,7 +125,7 @@ void rms_norm(const RmsNormArgs& args) {
   if (args.y_TD.numel() == 0) return;
   const cudaStream_t stream = stream_on(args.y_TD.device());
   const int64_t width = args.x_TD.dim(1);
-  const Rows rows{.count = args.x_TD.dim(0), .width = width, .token_stride = width};
+  const Rows rows{.count = args.x_TD.dim(0), .width = width};
   dispatch_types(args.x_TD, args.weight_D, [&](auto x_type, auto w_type) {
     using T = decltype(x_type);
     using W = decltype(w_type);
@@ -138,31 +141,13 @@ void rms_norm_rebuild(const Tensor& x_TD, const Tensor& weight_D, const Tensor& 
   if (y_TD.numel() == 0) return;
   const cudaStream_t stream = stream_on(y_TD.device());
   const int64_t width = x_TD.dim(1);
-  const Rows rows{.count = x_TD.dim(0), .width = width, .token_stride = width};
+  const Rows rows{.count = x_TD.dim(0), .width = width};
   dispatch_types(x_TD, weight_D, [&](auto x_type, auto w_type) {
     using T = decltype(x_type);
     using W = decltype(w_type);
     launch<true>(Forward<T, W>{pointer<const T>(x_TD), nullptr, pointer<const W>(weight_D), nullptr,
                                pointer<T>(y_TD), pointer<float>(rstd_T), 0.0f},
                  rows, stream);
-  });
-}
-
-void head_rms_norm(const HeadRmsNormArgs& args) {
-  const HeadNorm& heads = args.heads;
-  if (args.x.dim(0) * heads.num_heads * heads.head_dim == 0) return;
-  const cudaStream_t stream = stream_on(args.x.device());
-  const Rows rows{.count = args.x.dim(0) * heads.num_heads,
-                  .width = heads.head_dim,
-                  .per_token = heads.num_heads,
-                  .token_stride = args.x.dim(1),
-                  .begin = heads.head_begin * heads.head_dim};
-  dispatch_types(args.x, args.weight, [&](auto x_type, auto w_type) {
-    using T = decltype(x_type);
-    using W = decltype(w_type);
-    launch<false>(Forward<T, W>{pointer<const T>(args.x), nullptr, pointer<const W>(args.weight),
-                                nullptr, pointer<T>(args.y), pointer<float>(args.rstd), args.eps},
-                  rows, stream);
   });
 }
 

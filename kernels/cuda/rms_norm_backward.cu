@@ -1,4 +1,5 @@
 #include "core/ops/rms_norm.h"
+#include "kernels/cuda/add_partials.cuh"
 #include "kernels/cuda/rms_norm_rows.cuh"
 
 namespace weft::ops::cuda {
@@ -13,50 +14,9 @@ struct Backward {
   const T* dresidual;  // may be null
   const W* weight;
   const float* rstd;
-  T* dx;            // may be dy
+  T* dx;
   float* partials;  // [blocks, width] =: dweight of each block's rows; null where it is frozen
 };
-
-// Adds sum(dy * weight * x) of a chunk: how much of the gradient points along x. The sums of a dx
-// spell their roundings: a frozen weight changes no bit of it.
-template <bool kAligned, class T, class W>
-__device__ float add_along_x(const Chunk<T>& dy, const Chunk<T>& x, const W* weight, int left,
-                             float sum) {
-  float w[kChunk<T>];
-  load_floats<kAligned>(w, weight, left);
-#pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j)
-    sum = __fmaf_rn(__fmul_rn(to_float(dy.at[j]), w[j]), to_float(x.at[j]), sum);
-  return sum;
-}
-
-struct RowScale {
-  float rstd;
-  float along;  // mean(dy * weight * xhat)
-};
-
-// dx of the chunk at `to`; `more` is added.
-template <bool kAligned, class T, class W>
-__device__ void store_dx(const Chunk<T>& dy, const Chunk<T>& x, const Chunk<T>& more,
-                         const W* weight, RowScale scale, T* to, int left) {
-  float w[kChunk<T>];
-  load_floats<kAligned>(w, weight, left);
-#pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j) {
-    const float xhat = __fmul_rn(to_float(x.at[j]), scale.rstd);
-    const float across = __fmaf_rn(-xhat, scale.along, __fmul_rn(to_float(dy.at[j]), w[j]));
-    w[j] = __fmaf_rn(scale.rstd, across, to_float(more.at[j]));
-  }
-  store_floats<kAligned>(to, w, left);
-}
-
-template <class T>
-__device__ void add_dweight(const Chunk<T>& dy, const Chunk<T>& x, float rstd,
-                            float (&sum)[kChunk<T>]) {
-#pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j)
-    sum[j] = __fmaf_rn(to_float(dy.at[j]), __fmul_rn(to_float(x.at[j]), rstd), sum[j]);
-}
 
 // What a row has beyond its kept chunks; `partial` (may be null) takes its dweight.
 template <bool kAligned, class T, class W>
@@ -159,12 +119,12 @@ __global__ void __launch_bounds__(kBlockBound<kKept>,
   const int64_t step = rows_of_round(part.lanes);
   int round = 0;
   for (int64_t r = first_row_of_team(part.lanes); r < rows.count; r += step, ++round) {
-    const int64_t at = rows.at(r);
+    const int64_t at = r * rows.width;
     Kept<kKept, T> row;
     row.template load<kAligned>(b, at, part);
     RowScale scale{b.rstd[r], 0};
     if (kRest && part.lanes > kTeamsBlock && r + step < rows.count)
-      prefetch(b, rows.at(r + step), part);
+      prefetch(b, (r + step) * rows.width, part);
 #pragma unroll
     for (int k = 0; k < kKept; ++k) {
       const int i = part.kept<T>(k);
@@ -189,37 +149,6 @@ __global__ void __launch_bounds__(kBlockBound<kKept>,
     if constexpr (kRest) store_rest<kAligned>(b, scale, at, part, partial);
   }
   if constexpr (!kFrozen) store_partial(sums, part, sums_of_teams, partial);
-}
-
-constexpr int kColumns = 32, kSummers = 16;  // of a block that sums partials
-
-// out[width] += the partials' sum in a fixed order.
-template <class G>
-__global__ void add_partials_kernel(const float* partials, int64_t num_partials, int64_t width,
-                                    G* out) {
-  __shared__ float sums[kSummers][kColumns];
-  const int64_t column = int64_t{blockIdx.x} * kColumns + threadIdx.x;
-  float sum = 0;
-  if (column < width) {
-#pragma unroll 8
-    for (int64_t p = threadIdx.y; p < num_partials; p += kSummers)
-      sum += partials[p * width + column];
-  }
-  sums[threadIdx.y][threadIdx.x] = sum;
-  __syncthreads();
-  if (threadIdx.y != 0 || column >= width) return;
-  for (int y = 1; y < kSummers; ++y) sum += sums[y][threadIdx.x];
-  out[column] = from_float<G>(to_float(out[column]) + sum);
-}
-
-void add_partials(const Tensor& partials, const Tensor& out, cudaStream_t stream) {
-  const int64_t width = partials.dim(1);
-  dispatch(out.dtype(), [&](auto type) {
-    using G = decltype(type);
-    const auto blocks = static_cast<unsigned>(divide_up(width, kColumns));
-    add_partials_kernel<<<blocks, dim3(kColumns, kSummers), 0, stream>>>(
-        pointer<const float>(partials), partials.dim(0), width, pointer<G>(out));
-  });
 }
 
 template <bool kFrozen, class T, class W>
@@ -258,7 +187,7 @@ void launch_backward(Backward<T, W> b, const Rows& rows, const Tensor& dweight, 
 void rms_norm_backward(const RmsNormBackwardArgs& args, const Tensor& dx_TD) {
   if (dx_TD.numel() == 0) return;
   const int64_t width = dx_TD.dim(1);
-  const Rows rows{.count = dx_TD.dim(0), .width = width, .token_stride = width};
+  const Rows rows{.count = dx_TD.dim(0), .width = width};
   dispatch_types(args.x_TD, args.weight_D, [&](auto x_type, auto w_type) {
     using T = decltype(x_type);
     using W = decltype(w_type);
@@ -270,28 +199,6 @@ void rms_norm_backward(const RmsNormBackwardArgs& args, const Tensor& dx_TD) {
                            pointer<T>(dx_TD),
                            nullptr};
     launch_backward(b, rows, args.dweight_D, dx_TD.device());
-  });
-}
-
-void head_rms_norm_backward(const HeadRmsNormBackwardArgs& args) {
-  const HeadNorm& heads = args.heads;
-  if (args.x.dim(0) * heads.num_heads * heads.head_dim == 0) return;
-  const Rows rows{.count = args.x.dim(0) * heads.num_heads,
-                  .width = heads.head_dim,
-                  .per_token = heads.num_heads,
-                  .token_stride = args.x.dim(1),
-                  .begin = heads.head_begin * heads.head_dim};
-  dispatch_types(args.x, args.weight, [&](auto x_type, auto w_type) {
-    using T = decltype(x_type);
-    using W = decltype(w_type);
-    const Backward<T, W> b{pointer<const T>(args.dy),
-                           pointer<const T>(args.x),
-                           nullptr,
-                           pointer<const W>(args.weight),
-                           pointer<const float>(args.rstd),
-                           pointer<T>(args.dy),
-                           nullptr};
-    launch_backward(b, rows, args.dweight, args.x.device());
   });
 }
 

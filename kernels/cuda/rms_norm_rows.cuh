@@ -1,9 +1,9 @@
-// RMSNorm over rows that may lie inside wider ones (the heads of a fused qkv): a team of threads
-// takes a row and keeps up to kMostKept chunks of it a thread in registers; what is wider is read
-// again. Nothing here depends on more than the shape, so bits repeat.
+// RMSNorm over rows: a team of threads takes a row and keeps up to kMostKept chunks of it a thread
+// in registers; what is wider is read again. Nothing here depends on more than the shape, so bits
+// repeat.
 #pragma once
 
-#include "kernels/cuda/chunks.cuh"
+#include "kernels/cuda/rms_norm_chunks.cuh"
 
 namespace weft::ops::cuda {
 
@@ -19,16 +19,6 @@ constexpr int kBlockBound = kKept == kMostKept ? kWidestBlock : kTeamsBlock;
 struct Rows {
   int64_t count = 0;
   int64_t width = 0;
-  int64_t per_token = 1;  // heads
-  int64_t token_stride = 0;
-  int64_t begin = 0;  // first row's place in a token's
-  __device__ int64_t at(int64_t row) const {
-    if (per_token == 1) return row * token_stride + begin;
-    const auto heads = static_cast<unsigned>(per_token);
-    const unsigned token = static_cast<unsigned>(row) / heads;
-    const unsigned head = static_cast<unsigned>(row) - token * heads;
-    return token * token_stride + begin + head * width;
-  }
 };
 
 // Threads of a block and of a team: a part of a warp, or the block. Which thread takes which chunk
@@ -109,24 +99,17 @@ struct Scratch {
   float of_warp[2][kWarp];
 };
 
-// Sum over the team, the same order always; every thread of it has it. A team is a power of 2 of a
-// warp's lanes, or the block, whose rounds count 0, 1, ...
+// Sum over the team, the same order always; every thread of it has it. A team is lanes of a warp
+// (lanes_sum), or the block, whose rounds count 0, 1, ...
 __device__ inline float team_sum(float value, int lanes, Scratch& scratch, int round) {
-  const int lane = threadIdx.x % kWarp;
-  const unsigned all = lanes >= kWarp ? 0xffffffffu : (1u << lanes) - 1u;
-  const unsigned team = lanes >= kWarp ? all : all << (lane & -lanes);
-#pragma unroll
-  for (int offset = kWarp / 2; offset > 0; offset /= 2)
-    if (offset < lanes) value += __shfl_xor_sync(team, value, offset);
+  value = lanes_sum(value, lanes);
   if (lanes <= kWarp) return value;
+  const int lane = threadIdx.x % kWarp;
   float* of_warp = scratch.of_warp[round % 2];
   if (lane == 0) of_warp[threadIdx.x / kWarp] = value;
   __syncthreads();
   value = lane < static_cast<int>(blockDim.x) / kWarp ? of_warp[lane] : 0.0f;
-#pragma unroll
-  for (int offset = kWarp / 2; offset > 0; offset /= 2)
-    value += __shfl_xor_sync(0xffffffffu, value, offset);
-  return value;
+  return lanes_sum(value, kWarp);
 }
 
 // Chunks of a row that are kept; 0 behind its end.
@@ -140,61 +123,10 @@ __device__ void load_kept(Chunk<T> (&kept)[kKept], const T* row, const Part& par
   }
 }
 
-// The compiler forgets what it read of memory and converted of the chunks: they stay as they were
-// loaded, in half the registers of floats, and are converted again.
-template <int kKept, class T>
-__device__ void keep_packed(Chunk<T> (&kept)[kKept]) {
-#pragma unroll
-  for (int k = 0; k < kKept; ++k) {
-    uint4& packed = *reinterpret_cast<uint4*>(&kept[k]);
-    asm volatile("" : "+r"(packed.x), "+r"(packed.y), "+r"(packed.z), "+r"(packed.w) : : "memory");
-  }
-}
-
-template <class T>
-__device__ float add_squares(const Chunk<T>& x, float sum) {
-#pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j) sum = __fmaf_rn(to_float(x.at[j]), to_float(x.at[j]), sum);
-  return sum;
-}
-
-// Rounded to T.
-template <class T>
-__device__ Chunk<T> add(const Chunk<T>& x, const Chunk<T>& y) {
-  Chunk<T> sum;
-#pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j)
-    sum.at[j] = from_float<T>(to_float(x.at[j]) + to_float(y.at[j]));
-  return sum;
-}
-
-// y = x * rstd * weight: the one place that makes y, so that a rebuild has the same bits.
-template <bool kAligned, class T, class W>
-__device__ void normalise(const Chunk<T>& x, float rstd, const W* weight, T* y, int left) {
-  float w[kChunk<T>];
-  load_floats<kAligned>(w, weight, left);
-#pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j) w[j] = __fmul_rn(__fmul_rn(to_float(x.at[j]), rstd), w[j]);
-  store_floats<kAligned>(y, w, left);
-}
-
-// Calls f(x's type, weight's type).
-template <class F>
-void dispatch_types(const Tensor& x, const Tensor& weight, F&& f) {
-  dispatch(x.dtype(), [&](auto type) {
-    if (weight.dtype() == DType::f32)
-      f(type, float());
-    else
-      f(type, type);
-  });
-}
-
 // Whether chunks of rows are aligned in tensors of these addresses (null where undefined).
 template <class T, class... Pointer>
 bool rows_are_aligned(const Rows& rows, const Pointer*... pointers) {
-  const bool places = rows.width % kChunk<T> == 0 && rows.token_stride % kChunk<T> == 0 &&
-                      rows.begin % kChunk<T> == 0;
-  return places && (is_aligned(pointers) && ...);
+  return rows.width % kChunk<T> == 0 && (is_aligned(pointers) && ...);
 }
 
 }  // namespace weft::ops::cuda

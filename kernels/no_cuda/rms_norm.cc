@@ -13,11 +13,5 @@ void rms_norm_rebuild(const Tensor&, const Tensor&, const Tensor&, const Tensor&
 void rms_norm_backward(const RmsNormBackwardArgs&, const Tensor&) {
   no_cuda("rms_norm_backward");
 }
-void head_rms_norm(const HeadRmsNormArgs&) {
-  no_cuda("head_rms_norm");
-}
-void head_rms_norm_backward(const HeadRmsNormBackwardArgs&) {
-  no_cuda("head_rms_norm_backward");
-}
 
 }  // namespace weft::ops::cuda

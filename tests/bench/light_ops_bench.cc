@@ -14,6 +14,7 @@
 #include "core/ops/dropout.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/embedding.h"
+#include "core/ops/qk_norm_rope.h"
 #include "core/ops/rms_norm.h"
 #include "core/ops/rope.h"
 #include "core/ops/swiglu.h"
@@ -97,6 +98,14 @@ void bench_layers(DType dtype, int64_t tokens) {
   const size_t rotated = qkv.bytes() / static_cast<size_t>(qkv_width) * (kHeads + kKvHeads) * 64;
   report("rope", dtype, 2 * rotated + table.bytes(),
          [&] { ops::rope({.x = qkv, .table = table, .num_heads = kHeads + kKvHeads}); });
+  const Tensor head_w = filled({kHeadDim}, dtype, "head_w");
+  const Tensor head_dw = Tensor::zeros({kHeadDim}, DType::f32);
+  const ops::QkNormRopeArgs heads{qkv, table, head_w, head_w, kHeads, kKvHeads, 1e-5f};
+  const auto turned = ops::qk_norm_rope(heads);
+  report("qk_norm_rope", dtype, 2 * qkv.bytes() + table.bytes(), [&] { ops::qk_norm_rope(heads); });
+  report("qk_norm_rope_backward", dtype, 3 * rotated + table.bytes(), [&] {
+    ops::qk_norm_rope_backward({turned.qkv, heads, turned.rstd, head_dw, head_dw});
+  });
   report("bias_backward", dtype, qkv.bytes(),
          [&] { ops::bias_backward(qkv, Tensor::zeros({qkv_width}, DType::f32)); });
   const Tensor samples = Tensor::zeros({tokens}, DType::i64);

@@ -54,6 +54,27 @@ TEST_P(KvCacheOps, QueriesTurnInPlaceKeysAndValuesGoToTheirRows) {
   }
 }
 
+TEST_P(KvCacheOps, WithoutATableWhatIsTurnedAlreadyIsStored) {
+  const int64_t heads = 3, kv_heads = 2, head_dim = 16, kv = kv_heads * head_dim, k = 3 * head_dim;
+  const Tensor qkv = test::random_tensor({3, k + 2 * kv}, dtype(), 1), before = qkv.clone(), none;
+  const Tensor keys = test::random_tensor({5, kv}, dtype(), 2);
+  const Tensor values = test::random_tensor({5, kv}, dtype(), 3);
+  const std::vector<double> at = {4, 0, 2};
+  rope_store({.qkv = qkv,
+              .table = none,
+              .rows_T = i32(at),
+              .keys = keys,
+              .values = values,
+              .num_heads = heads,
+              .num_kv_heads = kv_heads});
+  for (int64_t t = 0; t < 3; ++t) {
+    const auto row = static_cast<int64_t>(at[static_cast<size_t>(t)]);
+    EXPECT_EQ(part(qkv, t, 0, k), part(before, t, 0, k)) << "q";
+    EXPECT_EQ(part(keys, row, 0, kv), part(before, t, k, k + kv)) << "k";
+    EXPECT_EQ(part(values, row, 0, kv), part(before, t, k + kv, k + 2 * kv)) << "v";
+  }
+}
+
 TEST_P(KvCacheOps, PlacesGoOnUntilTheirLastRow) {
   const CachePlaces places{.positions = i32({3, 0, 8}),
                            .rows = i32({13, 20, 38}),

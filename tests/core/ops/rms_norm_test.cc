@@ -162,68 +162,6 @@ TEST_P(RmsNorm, GivesTheSameBitsEverywhere) {
   });
 }
 
-// Heads inside rows, as q and k lie in a fused qkv: [one other head | heads | rest].
-struct HeadProblem {
-  HeadNorm heads;
-  Tensor x, dy, weight;
-  Doubles y, dx, dweight;  // whole rows; what is not of the heads is unchanged
-};
-
-HeadProblem make_heads(int64_t tokens, int64_t head_dim, DType dtype) {
-  const HeadNorm heads{.head_begin = 1, .num_heads = 3, .head_dim = head_dim};
-  const int64_t width = 4 * head_dim + 5;
-  HeadProblem p{heads,
-                test::random_tensor({tokens, width}, dtype, 1, 2.0),
-                test::random_tensor({tokens, width}, dtype, 2),
-                test::random_tensor({head_dim}, dtype, 3),
-                {},
-                {},
-                Doubles(static_cast<size_t>(head_dim))};
-  const Doubles weight = test::to_doubles(p.weight);
-  p.y = test::to_doubles(p.x);
-  p.dx = test::to_doubles(p.dy);
-  for (int64_t t = 0; t < tokens; ++t)
-    for (int64_t head = 1; head < 4; ++head) {
-      const int64_t at = t * width + head * head_dim;
-      const RowReference row(p.y.data() + at, weight.data(), p.dx.data() + at, head_dim);
-      std::copy(row.y.begin(), row.y.end(), p.y.begin() + at);
-      std::copy(row.dx.begin(), row.dx.end(), p.dx.begin() + at);
-      for (size_t i = 0; i < row.dweight.size(); ++i) p.dweight[i] += row.dweight[i];
-    }
-  return p;
-}
-
-TEST_P(RmsNorm, HeadsAreNormalisedWhereTheyLie) {
-  for (int64_t tokens : {0, 1, 21})
-    for (int64_t head_dim : {1, 31, 64, 128}) {
-      const HeadProblem p = make_heads(tokens, head_dim, dtype());
-      const Tensor y = p.x.clone();
-      const Tensor rstd = head_rms_norm(p.x, y, p.heads, p.weight, kEps);
-      test::expect_close(y, p.y, tolerance(), "y");
-      const Tensor in_place = p.x.clone();
-      head_rms_norm(in_place, in_place, p.heads, p.weight, kEps);
-      EXPECT_TRUE(test::same_bytes(in_place, y));
-      const Tensor dx = p.dy.clone(), dx_frozen = p.dy.clone();
-      const Tensor dweight = Tensor::zeros({head_dim}, DType::f32, device());
-      head_rms_norm_backward(dx, p.x, p.heads, p.weight, rstd, dweight);
-      head_rms_norm_backward(dx_frozen, p.x, p.heads, p.weight, rstd, Tensor());
-      test::expect_close(dx, p.dx, tolerance(), "dx");
-      test::expect_close(dweight, p.dweight, 4e-6, "dweight");
-      EXPECT_TRUE(test::same_bytes(dx_frozen, dx));
-    }
-}
-
-TEST_P(RmsNorm, HeadsGiveTheSameBitsEverywhere) {
-  const HeadProblem p = make_heads(301, 65, dtype());
-  test::expect_same_bits_everywhere([&] {
-    const Tensor y = p.x.clone(), dx = p.dy.clone();
-    const Tensor rstd = head_rms_norm(p.x, y, p.heads, p.weight, kEps);
-    const Tensor dweight = Tensor::zeros({65}, DType::f32, device());
-    head_rms_norm_backward(dx, p.x, p.heads, p.weight, rstd, dweight);
-    return std::vector<Tensor>{y, rstd, dx, dweight};
-  });
-}
-
 INSTANTIATE_OP_TESTS(RmsNorm);
 
 TEST(RmsNormGradient, AgreesWithFiniteDifferences) {
@@ -232,21 +170,6 @@ TEST(RmsNormGradient, AgreesWithFiniteDifferences) {
   const Tensor dweight = Tensor::zeros({33}, DType::f32), none;
   const Tensor dx = rms_norm_backward({p.dy, p.x, p.weight, result.rstd, none, dweight});
   const auto loss = [&] { return test::weighted_sum(rms_norm(p.x, p.weight, kEps).y, p.dy); };
-  test::expect_gradient(p.x, dx, loss, "dx");
-  test::expect_gradient(p.weight, dweight, loss, "dweight");
-}
-
-TEST(RmsNormGradient, OfHeadsAgreesWithFiniteDifferences) {
-  const HeadProblem p = make_heads(2, 16, DType::f32);
-  const auto forward = [&] {
-    const Tensor y = p.x.clone();
-    head_rms_norm(p.x, y, p.heads, p.weight, kEps);
-    return y;
-  };
-  const Tensor y = p.x.clone(), dx = p.dy.clone(), dweight = Tensor::zeros({16}, DType::f32);
-  const Tensor rstd = head_rms_norm(p.x, y, p.heads, p.weight, kEps);
-  head_rms_norm_backward(dx, p.x, p.heads, p.weight, rstd, dweight);
-  const auto loss = [&] { return test::weighted_sum(forward(), p.dy); };
   test::expect_gradient(p.x, dx, loss, "dx");
   test::expect_gradient(p.weight, dweight, loss, "dweight");
 }
