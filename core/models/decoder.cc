@@ -231,12 +231,13 @@ void Decoder::train(const nn::Step& step, const RecomputePlan& recompute, const 
       const Tensor input = tapes[i].pop();
       blocks_[i].forward(input, step, tapes[i]);
     }
-    dx = blocks_[i].backward(dx, step, tapes[i]);
+    const bool wants_dx = i > 0 || embedding_->wants_grad();
+    dx = blocks_[i].backward(dx, step, tapes[i], wants_dx);
     CHECK(tapes[i].empty(), "block {} left its tape", i);
     hooks.release(i + 1);
     if (last_micro_batch) hooks.reduce(i + 1);
   }
-  embedding_->backward(dx, step);
+  if (embedding_->wants_grad()) embedding_->backward(dx, step);
   hooks.release(0);
   if (last_micro_batch) hooks.reduce(0);
 }

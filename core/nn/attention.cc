@@ -144,7 +144,7 @@ Tensor Attention::forward(const Tensor& x, const Step& step, Tape& tape,
   return o_.forward(o, step, tape, residual);
 }
 
-Tensor Attention::backward(const Tensor& dy, const Step& step, Tape& tape) const {
+Tensor Attention::backward(const Tensor& dy, const Step& step, Tape& tape, bool wants_dx) const {
   const Tensor dout = o_.backward(dy, step, tape);
   const Tensor lse = tape.pop(), o = tape.pop(), qkv = tape.pop();
   const Tensor dqkv = Tensor::empty(qkv.shape(), qkv.dtype(), qkv.device());
@@ -160,7 +160,7 @@ Tensor Attention::backward(const Tensor& dy, const Step& step, Tape& tape) const
     ops::attention_backward(args);
   }
   turn_heads_backward(dqkv, step, tape);
-  return qkv_.backward(dqkv, step, tape);
+  return qkv_.backward(dqkv, step, tape, wants_dx);
 }
 
 }  // namespace weft::nn

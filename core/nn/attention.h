@@ -23,7 +23,7 @@ class Attention {
 
   // The output plus residual[T,D].
   Tensor forward(const Tensor& x_TD, const Step& step, Tape& tape, const Tensor& residual_TD) const;
-  Tensor backward(const Tensor& dy_TD, const Step& step, Tape& tape) const;
+  Tensor backward(const Tensor& dy_TD, const Step& step, Tape& tape, bool wants_dx = true) const;
 
   Projection& qkv() { return qkv_; }
   Projection& o() { return o_; }

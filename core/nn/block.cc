@@ -47,11 +47,15 @@ Tensor Block::forward(const Tensor& x, const Step& step, Tape& tape) const {
   return mlp_.forward(second.y, step, tape, sum);
 }
 
-Tensor Block::backward(const Tensor& dy, const Step& step, Tape& tape) const {
+Tensor Block::backward(const Tensor& dy, const Step& step, Tape& tape, bool wants_dx) const {
   const Tensor dsecond = mlp_.backward(dy, step, tape);
   const Tensor dsum = norm_backward(dsecond, post_attention_norm_, dy, tape);
-  const Tensor dfirst = attention_.backward(dsum, step, tape);
-  return norm_backward(dfirst, input_norm_, dsum, tape);
+  const bool wants_dfirst = wants_dx || input_norm_->wants_grad();
+  const Tensor dfirst = attention_.backward(dsum, step, tape, wants_dfirst);
+  if (wants_dfirst) return norm_backward(dfirst, input_norm_, dsum, tape);
+  tape.pop();
+  tape.pop();
+  return {};
 }
 
 void Block::collect(std::vector<ParameterPtr>& parameters) const {

@@ -12,7 +12,8 @@ class Block {
         float norm_eps);
 
   Tensor forward(const Tensor& x_TD, const Step& step, Tape& tape) const;
-  Tensor backward(const Tensor& dy_TD, const Step& step, Tape& tape) const;
+  // wants_dx = false: dx, which nobody wants, is undefined.
+  Tensor backward(const Tensor& dy_TD, const Step& step, Tape& tape, bool wants_dx = true) const;
 
   Attention& attention() { return attention_; }
   Mlp& mlp() { return mlp_; }

@@ -12,9 +12,11 @@ class Embedding {
   explicit Embedding(ParameterPtr weight) : weight_(std::move(weight)) {}
 
   Tensor forward(const Step& step) const { return ops::embedding(weight_->value, step.ids); }
+  // REQUIRES: wants_grad()
   void backward(const Tensor& dy_TD, const Step& step) const {
-    if (weight_->wants_grad()) ops::embedding_backward(dy_TD, step.ids, weight_->grad);
+    ops::embedding_backward(dy_TD, step.ids, weight_->grad);
   }
+  bool wants_grad() const { return weight_->wants_grad(); }
   const ParameterPtr& weight() const { return weight_; }
 
  private:

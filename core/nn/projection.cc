@@ -231,7 +231,8 @@ void Projection::add_scaled_adapters(const Tensor& h_TR, const Tensor& y, Tape& 
   }
 }
 
-Tensor Projection::backward(const Tensor& dy_in, const Step& step, Tape& tape) const {
+Tensor Projection::backward(const Tensor& dy_in, const Step& step, Tape& tape,
+                            bool wants_dx) const {
   bias_backward(dy_in, step);
   const Tensor dy = dora_backward(dy_in, tape);
   const bool adapted = is_adapted(), dropped = adapted && drops(step);
@@ -245,6 +246,7 @@ Tensor Projection::backward(const Tensor& dy_in, const Step& step, Tape& tape) c
     dh_TR = adapters_backward(dy, x, h_TR, step);
     adapters = adapters_part_of_dx(dh_TR);
   }
+  if (!wants_dx) return {};
   Tensor dx = Tensor::empty({dy.dim(0), in_features_}, dy.dtype(), dy.device());
   bool first = true;
   std::vector<Tensor> weights;

@@ -45,7 +45,8 @@ class Projection {
                  const Tensor& swiglu_TF = {}) const;
   // dy[T, sum of N] to dx[T,K] (=); weight gradients += through step.weight_grads, those of the
   // adapters' Bs at once.
-  Tensor backward(const Tensor& dy_TN, const Step& step, Tape& tape) const;
+  // wants_dx = false: dx, which nobody wants, is undefined.
+  Tensor backward(const Tensor& dy_TN, const Step& step, Tape& tape, bool wants_dx = true) const;
 
   std::vector<ProjectionMember>& members() { return members_; }
   const std::vector<ProjectionMember>& members() const { return members_; }
