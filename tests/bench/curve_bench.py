@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Training curves of a real model: the same steps on another device or in another dtype, and LoRA beside PyTorch + PEFT.
 
-  curve_bench.py MODEL.gguf TRAIN.jsonl TEST.jsonl [--steps 200] [--no-peft] [--no-cpu]
+  curve_bench.py MODEL.gguf TRAIN.jsonl TEST.jsonl [--steps 200] [--no-peft] [--no-cpu] [--lora-on cpu]
 
 1. 50 full steps: fp32 on the CPU and on the GPU, bf16 and fp16 on the GPU; prints the largest relative difference of a
    loss (fp32) and of the mean of the last five (16 bits).
 2. LoRA (rank 16, all linear layers, bf16) for --steps steps in weft and in PyTorch + PEFT: the same records in the same
-   order, the same learning rates; prints both held-out losses.
-Needs a GPU, and for 2 torch, transformers, peft and h5py. WEFT_BINARY names the program."""
+   order, the same learning rates; prints both held-out losses. With --lora-on cpu only this, on the CPU.
+Needs a GPU but for that, and for 2 torch, transformers, peft and h5py. WEFT_BINARY names the program."""
 import argparse, json, math, os, pathlib, subprocess, tempfile
 
 WEFT = os.environ.get("WEFT_BINARY") or str(pathlib.Path(__file__).parents[2] / "build-cuda" / "weft")
@@ -67,7 +67,7 @@ def documents(work, o, records):
     return [(tokens[b:e].tolist(), mask[b:e].tolist()) for b, e in zip(offsets[:-1], offsets[1:])]
 
 
-def batch_of(torch, docs):
+def batch_of(torch, docs, device):
     longest = max(len(ids) for ids, _ in docs)
     ids = torch.zeros(len(docs), longest, dtype=torch.long)
     labels = torch.full((len(docs), longest), -100)
@@ -76,12 +76,12 @@ def batch_of(torch, docs):
         ids[row, : len(tokens)] = torch.tensor(tokens)
         attends[row, : len(tokens)] = 1
         labels[row, : len(tokens)] = torch.tensor([t if m else -100 for t, m in zip(tokens, mask)])
-    return ids.cuda(), labels.cuda(), attends.cuda()
+    return ids.to(device), labels.to(device), attends.to(device)
 
 
 def loss_sum(torch, model, docs):
-    ids, labels, attends = batch_of(torch, docs)
-    with torch.autocast("cuda", torch.bfloat16):
+    ids, labels, attends = batch_of(torch, docs, model.device)
+    with torch.autocast(model.device.type, torch.bfloat16):
         logits = model(input_ids=ids, attention_mask=attends).logits[:, :-1]
     targets = labels[:, 1:]
     total = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum")
@@ -91,7 +91,7 @@ def loss_sum(torch, model, docs):
 def peft_run(work, o):
     import torch, transformers, peft
     weft("export", o.model, "--format", "hf", "--out", work / "hf")
-    base = transformers.AutoModelForCausalLM.from_pretrained(str(work / "hf" / "hf" if (work / "hf" / "hf").exists() else work / "hf"), dtype=torch.bfloat16).cuda()
+    base = transformers.AutoModelForCausalLM.from_pretrained(str(work / "hf" / "hf" if (work / "hf" / "hf").exists() else work / "hf"), dtype=torch.bfloat16).to(o.lora_on)
     torch.manual_seed(0)
     model = peft.get_peft_model(base, peft.LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"))
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -121,13 +121,15 @@ def main():
     p.add_argument("--steps", type=int, default=200)
     p.add_argument("--no-peft", action="store_true")
     p.add_argument("--no-cpu", action="store_true")
+    p.add_argument("--lora-on", choices=("cuda", "cpu"), default="cuda")
     o = p.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
-        devices_and_dtypes(work, o)
-        lora = ["recipe=lora", f"train.max_steps={o.steps}", "train.device=cuda", "train.dtype=bf16"]
+        if o.lora_on == "cuda":
+            devices_and_dtypes(work, o)
+        lora = ["recipe=lora", f"train.max_steps={o.steps}", f"train.device={o.lora_on}", "train.dtype=bf16"]
         mine = held_out(train(work / "lora", o, *lora))
-        print(f"LoRA, {o.steps} steps: held-out loss {mine:.5f} in weft", flush=True)
+        print(f"LoRA, {o.steps} steps: held-out loss {mine:.5f} in weft on {o.lora_on}", flush=True)
         if o.no_peft:
             return
         peer = peft_run(work, o)
