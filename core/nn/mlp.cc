@@ -5,9 +5,9 @@
 namespace weft::nn {
 
 Tensor Mlp::forward(const Tensor& x, const Step& step, Tape& tape, const Tensor& residual) const {
-  const Tensor act = Tensor::empty({x.dim(0), gate_up_.out_features() / 2}, x.dtype(), x.device());
-  const Tensor gate_up = gate_up_.forward(x, step, tape, {}, act);
+  const Tensor gate_up = gate_up_.forward(x, step, tape);
   tape.push(gate_up);
+  const Tensor act = ops::swiglu(gate_up);
   const auto again = [](const std::vector<Tensor>& from) { return ops::swiglu(from[0]); };
   Tape::Rebuildable cheap(tape, act, {{gate_up}, again});
   return down_.forward(act, step, tape, residual);

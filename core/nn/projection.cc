@@ -7,7 +7,6 @@
 #include "core/ops/adapter_gradients.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/matmul.h"
-#include "core/ops/swiglu.h"
 
 namespace weft::nn {
 namespace {
@@ -108,8 +107,8 @@ Tensor Projection::stacked_biases() const {
 
 // What is added to the products x W^T goes into them where it can: the residual, the bias, and the
 // adapters' part, whose product is thin.
-Tensor Projection::forward(const Tensor& x, const Step& step, Tape& tape, const Tensor& residual,
-                           const Tensor& swiglu) const {
+Tensor Projection::forward(const Tensor& x, const Step& step, Tape& tape,
+                           const Tensor& residual) const {
   CHECK(!residual.defined() || members_.size() == 1, "a residual of {} members", members_.size());
   if (saves_input()) tape.push(x);
   Tensor y = Tensor::empty({x.dim(0), out_features()}, x.dtype(), x.device());
@@ -118,9 +117,6 @@ Tensor Projection::forward(const Tensor& x, const Step& step, Tape& tape, const 
   std::vector<Tensor> weights;
   for (const auto& m : members_) weights.push_back(m.weight->value);
   const Tensor bias = scales || !stacked(weights).defined() ? Tensor() : stacked_biases();
-  const bool whole_at_once =
-      !scales && stacked(weights).defined() && bias.defined() == !!members_[0].bias;
-  const bool gates = swiglu.defined() && whole_at_once;
   const ops::Matrix addend = residual.defined() && !scales ? ops::Matrix(residual) : ops::Matrix();
   for_each_product(weights, [&](int64_t column, const Tensor& w) {
     const int64_t next = column + w.dim(0);
@@ -128,13 +124,11 @@ Tensor Projection::forward(const Tensor& x, const Step& step, Tape& tape, const 
         x, ops::transposed(w), ops::columns(y, column, next),
         {.addend = addend.data ? &addend : nullptr,
          .bias_N = bias.defined() ? &bias : nullptr,
-         .thin = scales ? std::vector<ops::ThinProduct>() : adapters_part(h_TR, column, next),
-         .swiglu_MF = gates ? &swiglu : nullptr});
+         .thin = scales ? std::vector<ops::ThinProduct>() : adapters_part(h_TR, column, next)});
   });
   if (scales) add_scaled_adapters(h_TR, y, tape);
   if (!bias.defined()) add_biases(y);
   if (scales && residual.defined()) ops::axpy(1, residual, y);
-  if (swiglu.defined() && !gates) ops::swiglu(y, swiglu);
   return y;
 }
 

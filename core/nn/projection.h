@@ -40,9 +40,9 @@ class Projection {
   Projection(int64_t in_features, std::vector<ProjectionMember> members);
 
   // x[T,K] to y[T, sum of N], the members' outputs side by side. residual[T,N] is added to the
-  // output of an only member. swiglu[T,F] (=) the gated product of an output that is [gate, up].
-  Tensor forward(const Tensor& x_TK, const Step& step, Tape& tape, const Tensor& residual_TN = {},
-                 const Tensor& swiglu_TF = {}) const;
+  // output of an only member.
+  Tensor forward(const Tensor& x_TK, const Step& step, Tape& tape,
+                 const Tensor& residual_TN = {}) const;
   // dy[T, sum of N] to dx[T,K] (=); weight gradients += through step.weight_grads, those of the
   // adapters' Bs at once.
   // wants_dx = false: dx, which nobody wants, is undefined.

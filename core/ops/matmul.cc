@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <memory>
 
 #include "core/ops/elementwise.h"
-#include "core/ops/swiglu.h"
 
 namespace weft::ops {
 namespace {
@@ -59,12 +57,6 @@ void matmul_by_parts(const Matrix& a, const Matrix& b, const Matrix& c,
   if (options.bias_N) add_bias(c, *options.bias_N);
 }
 
-void check_swiglu(const Matrix& c, const Tensor& y) {
-  CHECK(y.rank() == 2 && y.dim(0) == c.rows && y.dim(1) * 2 == c.cols && y.dtype() == c.dtype &&
-            y.device() == c.device && c.row_stride == c.cols,
-        "[matmul] swiglu of {} into {}", describe(c), y.shape().to_string());
-}
-
 // Whether the thin products reach every column of c, each column's first one in order.
 bool fill(const Matrix& c, const std::vector<ThinProduct>& thin) {
   int64_t filled = 0;
@@ -81,8 +73,7 @@ void matmul_and_thin(const Matrix& a, const Matrix& b, const Matrix& c,
                      const MatmulOptions& options) {
   MatmulOptions wide = options;
   wide.thin.clear();
-  wide.swiglu_MF = nullptr;
-  const bool first = !options.accumulate && !options.thin.empty() && fill(c, options.thin);
+  const bool first = !options.accumulate && fill(c, options.thin);
   if (!first) matmul(a, b, c, wide);
   int64_t filled = first ? 0 : c.cols;
   for (const ThinProduct& t : options.thin) {
@@ -101,14 +92,6 @@ void matmul_and_thin(const Matrix& a, const Matrix& b, const Matrix& c,
   matmul(a, b, c, wide);
 }
 
-void matmul_without_fusing(const Matrix& a, const Matrix& b, const Matrix& c,
-                           const MatmulOptions& options) {
-  matmul_and_thin(a, b, c, options);
-  if (!options.swiglu_MF) return;
-  const std::shared_ptr<void> not_owned(std::shared_ptr<void>(), c.data);
-  swiglu(Tensor::wrap(c.data, {c.rows, c.cols}, c.dtype, not_owned, c.device), *options.swiglu_MF);
-}
-
 }  // namespace
 
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
@@ -122,11 +105,9 @@ void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptio
   CHECK(rows_lie_apart(c), "[matmul] into {}", describe(c));
   check_added(c, options);
   for (const ThinProduct& thin : options.thin) check_thin(a, c, thin);
-  if (options.swiglu_MF) check_swiglu(c, *options.swiglu_MF);
   if (c.rows == 0 || c.cols == 0) return;
-  if ((!options.thin.empty() || options.swiglu_MF) &&
-      (a.device.is_cpu() || !cuda::fuses(a, b, c, options)))
-    return matmul_without_fusing(a, b, c, options);
+  if (!options.thin.empty() && (a.device.is_cpu() || !cuda::fuses(a, b, c, options)))
+    return matmul_and_thin(a, b, c, options);
   if (a.device.is_cpu() || a.cols == 0) return matmul_by_parts(a, b, c, options);
   cuda::matmul(a, b, c, options);
 }

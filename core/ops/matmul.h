@@ -23,8 +23,6 @@ struct MatmulOptions {
                                    // stride, col_stride 1, beside c; not with accumulate
   const Tensor* bias_N = nullptr;  // also added to each row: f32 or c's dtype
   std::vector<ThinProduct> thin;   // also added; c has a's dtype then
-  // [M, N/2] (=) swiglu(c), the same bits as core/ops/swiglu.h makes of c, which is contiguous.
-  const Tensor* swiglu_MF = nullptr;
 };
 
 // c[M,N] (= or +=) alpha * a[M,K] b[K,N] (+ addend) (+ bias) (+ thin products). a and b have one
@@ -41,11 +39,11 @@ void allow_tf32(bool allowed);
 bool tf32_allowed();
 
 namespace cpu {
-// Without addend, bias, thin products and swiglu.
+// Without addend, bias and thin products.
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options);
 }  // namespace cpu
 namespace cuda {
-// Without addend and bias where K is 0; thin products and swiglu only where it fuses them.
+// Without addend and bias where K is 0; thin products only where it fuses them.
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options);
 bool fuses(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options);
 }  // namespace cuda

@@ -3,21 +3,14 @@
 namespace weft::ops {
 
 Tensor swiglu(const Tensor& gate_up_T2F) {
-  CHECK(gate_up_T2F.rank() == 2, "gate_up {}", gate_up_T2F.shape().to_string());
+  CHECK(gate_up_T2F.rank() == 2 && gate_up_T2F.dim(1) % 2 == 0, "gate_up {}",
+        gate_up_T2F.shape().to_string());
+  CHECK(is_compute_type(gate_up_T2F.dtype(), gate_up_T2F.device()));
   const Tensor y_TF = Tensor::empty({gate_up_T2F.dim(0), gate_up_T2F.dim(1) / 2},
                                     gate_up_T2F.dtype(), gate_up_T2F.device());
-  swiglu(gate_up_T2F, y_TF);
-  return y_TF;
-}
-
-void swiglu(const Tensor& gate_up_T2F, const Tensor& y_TF) {
-  CHECK(gate_up_T2F.rank() == 2 && y_TF.rank() == 2 && gate_up_T2F.dim(0) == y_TF.dim(0) &&
-            gate_up_T2F.dim(1) == 2 * y_TF.dim(1),
-        "gate_up {}, y {}", gate_up_T2F.shape().to_string(), y_TF.shape().to_string());
-  CHECK(gate_up_T2F.dtype() == y_TF.dtype() && gate_up_T2F.device() == y_TF.device());
-  CHECK(is_compute_type(y_TF.dtype(), y_TF.device()));
   auto backend = y_TF.device().is_cpu() ? cpu::swiglu : cuda::swiglu;
   backend(gate_up_T2F, y_TF);
+  return y_TF;
 }
 
 Tensor swiglu_backward(const Tensor& dy_TF, const Tensor& gate_up_T2F) {

@@ -5,9 +5,8 @@
 
 namespace weft::ops {
 
-// gate_up[T,2F]: gate in the first F columns, up in the others. Returns y[T,F], or writes it.
+// gate_up[T,2F]: gate in the first F columns, up in the others. Returns y[T,F].
 Tensor swiglu(const Tensor& gate_up_T2F);
-void swiglu(const Tensor& gate_up_T2F, const Tensor& y_TF);
 // gate_up becomes its own gradient, in place, and is returned.
 Tensor swiglu_backward(const Tensor& dy_TF, const Tensor& gate_up_T2F);
 

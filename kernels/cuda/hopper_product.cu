@@ -78,18 +78,16 @@ CUtensorMap map_of(const Matrix& m, int box_lines, int box_length) {
   return map;
 }
 
-template <class T, class Sizes, bool kRowsOfB, bool kGated = false>
+template <class T, class Sizes, bool kRowsOfB>
 void launch(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
   const auto map_of_b = [](const Matrix& m) {
     return kRowsOfB ? map_of(m, kDepth, 64) : map_of(m, Sizes::columns / 2, kDepth);
   };
-  ProductMaps maps{map_of(a, kRows, kDepth), map_of_b(b), map_of(c, 64, kChunk), {}, {}, {}};
-  if (kGated) maps.act = map_of(*options.swiglu_MF, 64, kChunk);
+  ProductMaps maps{map_of(a, kRows, kDepth), map_of_b(b), map_of(c, 64, kChunk), {}, {}};
   ProductArgs<T> p{};
   p.rows = static_cast<int>(c.rows);
   p.columns = static_cast<int>(c.cols);
   p.steps = static_cast<int>(divide_up(a.cols, kDepth));
-  p.width = static_cast<int>(c.cols / 2);
   for (const ThinProduct& thin : options.thin) {
     if (thin.a.cols == 0 || thin.b.cols == 0) continue;
     maps.thin_a[p.thins] = map_of(thin.a, kRows, kDepth);
@@ -104,7 +102,7 @@ void launch(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptio
   } else if (options.bias_N) {
     p.addend = static_cast<const T*>(options.bias_N->raw());  // the same row always
   }
-  const auto kernel = product_kernel<T, Sizes, kRowsOfB, kGated>;
+  const auto kernel = product_kernel<T, Sizes, kRowsOfB>;
   static const bool prepared = [&] {
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                Sizes::shared_bytes),
@@ -128,7 +126,6 @@ template <class T>
 void launch_for(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
   using Wide = TileSizes<256, 4, 2>;
   using Narrow = TileSizes<192, 4, 3>;
-  if (options.swiglu_MF) return launch<T, Wide, false, true>(a, b, c, options);
   const bool wide = wide_tiles_fit(c.cols);
   if (has_rows_of_b(b)) {
     wide ? launch<T, Wide, true>(a, b, c, options) : launch<T, Narrow, true>(a, b, c, options);
@@ -145,12 +142,6 @@ bool takes_added(const Matrix& c, const MatmulOptions& options) {
          reinterpret_cast<uintptr_t>(bias.raw()) % 16 == 0;
 }
 
-bool takes_swiglu(const Matrix& b, const MatmulOptions& options) {
-  if (!options.swiglu_MF) return true;
-  return !has_rows_of_b(b) && lies_in_whole_16_bytes(*options.swiglu_MF) && !options.addend &&
-         !options.accumulate && !options.bias_N;
-}
-
 bool takes_thin(const Matrix& b, const ThinProduct& thin) {
   return thin.alpha == 1.0f && thin.a.col_stride == 1 && lies_in_whole_16_bytes(thin.a) &&
          lies_in_whole_16_bytes(thin.b) && has_rows_of_b(thin.b) == has_rows_of_b(b);
@@ -165,7 +156,7 @@ bool takes(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOption
          options.alpha == 1.0f && options.thin.size() <= kMostThin && a.col_stride == 1 &&
          a.cols > 0 && c.rows >= kFewestRows && c.cols >= kFewestColumns && c.cols % 8 == 0 &&
          fits(a) && fits(b) && fits(c) && lies_in_whole_16_bytes(a) && lies_in_whole_16_bytes(b) &&
-         lies_in_whole_16_bytes(c) && takes_added(c, options) && takes_swiglu(b, options) &&
+         lies_in_whole_16_bytes(c) && takes_added(c, options) &&
          std::all_of(options.thin.begin(), options.thin.end(),
                      [&](const ThinProduct& thin) { return takes_thin(b, thin); }) &&
          gpu_of(c.device).is_hopper && encoder() != nullptr;

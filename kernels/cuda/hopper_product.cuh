@@ -6,7 +6,6 @@
 
 #include <cuda_bf16.h>
 
-#include "kernels/cuda/swiglu.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
 namespace weft::ops::cuda::hopper {
@@ -18,9 +17,9 @@ constexpr int kChunk = 64;  // columns that leave at once, of 64 rows
 constexpr int kChunkBytes = 64 * kChunk * 2;
 
 // Boxes: a and its like [kRows, kDepth]; b [kDepth, 64], or [columns of a tile / 2, kDepth] where
-// it is contiguous along the depth; c and act [64, kChunk].
+// it is contiguous along the depth; c [64, kChunk].
 struct ProductMaps {
-  CUtensorMap a, b, c, act;
+  CUtensorMap a, b, c;
   CUtensorMap thin_a[kMostThin], thin_b[kMostThin];
 };
 
@@ -36,7 +35,6 @@ struct ProductArgs {
   ThinColumns thin[kMostThin];
   const T* addend;  // [rows, columns] or null
   int64_t ld_addend;
-  int width;  // of gate and of up, where c is [gate, up] and act their gated product
 };
 
 // How tiles are cut: columns of a tile, stages of operands and chunks of results a warpgroup in
@@ -78,28 +76,21 @@ struct StageWalk {
   }
 };
 
-// Rows row .., and two halves of columns: side by side, or the same of gate and of up.
 struct Tile {
-  int row;
-  int column[2];
+  int row, column;
 };
 // The order of a walk that stays within a band of rows, so that the cache holds what is read again.
-template <int kColumns, bool kGated>
-__device__ Tile tile_at(int t, int pairs, int tiles_across, int rank, int width) {
+__device__ inline Tile tile_at(int t, int pairs, int tiles_across, int columns_of_tile, int rank) {
   constexpr int kBand = 8;
   const int band = t / (kBand * tiles_across), in_band = t % (kBand * tiles_across);
   const int height = min(kBand, pairs - band * kBand);
-  const int row = ((band * kBand + in_band % height) * 2 + rank) * kRows;
-  const int column = in_band / height * (kGated ? kColumns / 2 : kColumns);
-  return {row, {column, column + (kGated ? width : kColumns / 2)}};
+  return {((band * kBand + in_band % height) * 2 + rank) * kRows,
+          in_band / height * columns_of_tile};
 }
 
-template <int kColumns, class T>
-__device__ bool touches(const ProductArgs<T>& p, int thin, Tile tile) {
-  const auto in = [&](int column) {
-    return p.thin[thin].begin < column + kColumns / 2 && column < p.thin[thin].end;
-  };
-  return in(tile.column[0]) || in(tile.column[1]);
+template <class T>
+__device__ bool touches(const ProductArgs<T>& p, int thin, int column, int columns_of_tile) {
+  return p.thin[thin].begin < column + columns_of_tile && column < p.thin[thin].end;
 }
 
 // --- copying -------------------------------------------------------------------------------------
@@ -109,24 +100,21 @@ class Copier {
  public:
   __device__ Copier(const Shared& shared, int rank) : shared_(shared), rank_(rank) {}
 
-  // This block's rows of a and its share of b's boxes, for both blocks; b's columns are c's from
-  // `begin` on.
-  __device__ void step(const CUtensorMap& a, const CUtensorMap& b, Tile tile, int begin,
-                       int depth) {
+  // This block's rows of a and its share of b's boxes, for both blocks.
+  __device__ void step(const CUtensorMap& a, const CUtensorMap& b, int row, int column, int depth) {
     wait(shared_.empty[walk_.stage], walk_.parity ^ 1);
     uint64_t& full = shared_.full[walk_.stage];
     uint8_t* const to = shared_.stages + walk_.stage * Sizes::bytes_of_stage;
     arrive_expecting(full, Sizes::bytes_of_stage);
-    copy_box(to, a, full, depth, tile.row);
+    copy_box(to, a, full, depth, row);
     uint8_t* const to_b = to + Sizes::bytes_of_a;
     constexpr uint16_t kBoth = 3;
     if constexpr (kRowsOfB) {
       for (int box = rank_; box < Sizes::columns / 64; box += 2)
-        copy_box_to(kBoth, to_b + box * 64 * kDepth * 2, b, full, tile.column[0] - begin + box * 64,
-                    depth);
+        copy_box_to(kBoth, to_b + box * 64 * kDepth * 2, b, full, column + box * 64, depth);
     } else {
-      copy_box_to(kBoth, to_b + rank_ * (Sizes::columns / 2) * kDepth * 2, b, full, depth,
-                  (rank_ == 0 ? tile.column[0] : tile.column[1]) - begin);
+      constexpr int kHalf = Sizes::columns / 2;
+      copy_box_to(kBoth, to_b + rank_ * kHalf * kDepth * 2, b, full, depth, column + rank_ * kHalf);
     }
     walk_.advance();
   }
@@ -140,11 +128,12 @@ class Copier {
 template <class T, class Sizes, bool kRowsOfB>
 __device__ void copy_tile(Copier<Sizes, kRowsOfB>& copier, const ProductMaps& maps,
                           const ProductArgs<T>& p, Tile tile) {
-  for (int s = 0; s < p.steps; ++s) copier.step(maps.a, maps.b, tile, 0, s * kDepth);
+  for (int s = 0; s < p.steps; ++s) copier.step(maps.a, maps.b, tile.row, tile.column, s * kDepth);
   for (int i = 0; i < p.thins; ++i)
-    if (touches<Sizes::columns>(p, i, tile))
+    if (touches(p, i, tile.column, Sizes::columns))
       for (int s = 0; s < p.thin[i].steps; ++s)
-        copier.step(maps.thin_a[i], maps.thin_b[i], tile, p.thin[i].begin, s * kDepth);
+        copier.step(maps.thin_a[i], maps.thin_b[i], tile.row, tile.column - p.thin[i].begin,
+                    s * kDepth);
 }
 
 // --- multiplying ---------------------------------------------------------------------------------
@@ -228,34 +217,29 @@ __device__ inline void transpose_four(uint32_t (&v)[4]) {
 }
 
 // A warpgroup's 64 rows on their way out, a few chunks at a time.
-template <class T, class Sizes, bool kGated>
+template <class T, class Sizes>
 class Sender {
  public:
-  static constexpr int kSums = Sizes::columns / 2, kChunks = Sizes::columns / kChunk;
-  using Sums = const float (&)[kSums];
-
   __device__ Sender(const Shared& shared, int half)
       : slots_(shared.slots + half * Sizes::slots * kChunkBytes), barrier_(1 + half) {}
 
-  __device__ void send(const ProductMaps& maps, const ProductArgs<T>& p, Sums sums, Tile tile) {
-    constexpr int kPieces = kGated ? kChunks / 2 * 3 : kChunks;
+  __device__ void send(const ProductMaps& maps, const ProductArgs<T>& p,
+                       const float (&sums)[Sizes::columns / 2], int row, int column) {
+    constexpr int kChunks = Sizes::columns / kChunk;
 #pragma unroll
-    for (int first = 0; first < kPieces; first += Sizes::slots) {
+    for (int first = 0; first < kChunks; first += Sizes::slots) {
+      const int count = min(Sizes::slots, kChunks - first);
       if (leads()) wait_stores_read();
       warpgroup_sync(barrier_);
 #pragma unroll
-      for (int i = first; i < min(first + Sizes::slots, kPieces); ++i) {
-        uint8_t* const slot = slots_ + (i - first) * kChunkBytes;
-        if constexpr (kGated)
-          fill_gated(slot, sums, i);
-        else
-          fill_plain(slot, p, sums, i, tile);
-      }
+      for (int i = 0; i < Sizes::slots; ++i)
+        if (first + i < kChunks)
+          fill(slots_ + i * kChunkBytes, p, sums, first + i, row, column + (first + i) * kChunk);
       publish_shared();
       warpgroup_sync(barrier_);
       if (leads())
-        for (int i = first; i < min(first + Sizes::slots, kPieces); ++i)
-          store(maps, slots_ + (i - first) * kChunkBytes, i, tile);
+        for (int i = 0; i < count; ++i)
+          store_box(maps.c, slots_ + i * kChunkBytes, column + (first + i) * kChunk, row);
     }
   }
   __device__ void finish() const {
@@ -267,56 +251,27 @@ class Sender {
     return threadIdx.x % 128 == 0;
   }
 
-  // Piece i is chunk i of c; or, gated, for chunk i / 3 of a half: gate, up, act.
-  __device__ static void store(const ProductMaps& maps, const uint8_t* slot, int i, Tile tile) {
-    const bool is_act = kGated && i % 3 == 2;
-    const int half = kGated && i % 3 == 1, chunk = kGated ? i / 3 : i;
-    store_box(is_act ? maps.act : maps.c, slot, tile.column[half] + chunk * kChunk, tile.row);
-  }
-
-  // Rows of 128 bytes in pieces of 16, swizzled as the copies expect it. values(j, half): columns
-  // 8 j + l % 4 * 2 of the chunk and the next, of row 8 half, for lane l.
-  template <class Values>
-  __device__ static void fill(uint8_t* slot, Values values) {
-    const int lane = threadIdx.x & 31, line = (threadIdx.x / 32 & 3) * 16 + (lane & 15);
+  // Rows of 128 bytes in pieces of 16, swizzled as the copies expect it.
+  __device__ static void fill(uint8_t* chunk, const ProductArgs<T>& p,
+                              const float (&sums)[Sizes::columns / 2], int which, int row,
+                              int column) {
+    const int lane = threadIdx.x & 31, warp = threadIdx.x / 32 & 3;
+    const int line = warp * 16 + (lane & 15);
+    uint32_t added[4][4] = {};
+    if (p.addend) load_addend(added, p, row + warp * 16 + lane / 4, column + lane % 4 * 8);
 #pragma unroll
     for (int pair = 0; pair < 4; ++pair) {
       uint32_t v[4];
 #pragma unroll
-      for (int i = 0; i < 4; ++i) v[i] = values(pair * 2 + i / 2, i & 1);
+      for (int i = 0; i < 4; ++i) {
+        const int half = i & 1, j = pair * 2 + i / 2, at = (which * 8 + j) * 4 + half * 2;
+        const float2 add = unpack<T>(added[half * 2 + j / 4][j % 4]);
+        v[i] = p.addend ? pack<T>(sums[at] + add.x, sums[at + 1] + add.y)
+                        : pack<T>(sums[at], sums[at + 1]);
+      }
       const int piece = pair * 2 + lane / 16;
-      store_matrices(slot + line * 128 + ((piece ^ (line & 7)) << 4), v);
+      store_matrices(chunk + line * 128 + ((piece ^ (line & 7)) << 4), v);
     }
-  }
-
-  __device__ static uint32_t rounded(Sums sums, int chunk, int j, int half) {
-    const int at = (chunk * 8 + j) * 4 + half * 2;
-    return pack<T>(sums[at], sums[at + 1]);
-  }
-
-  __device__ static void fill_gated(uint8_t* slot, Sums sums, int i) {
-    const int gate = i / 3, up = kChunks / 2 + i / 3;
-    if (i % 3 < 2)
-      return fill(slot, [&](int j, int h) { return rounded(sums, i % 3 == 0 ? gate : up, j, h); });
-    fill(slot, [&](int j, int h) {
-      const float2 g = unpack<T>(rounded(sums, gate, j, h)), u = unpack<T>(rounded(sums, up, j, h));
-      return pack<T>(swiglu_of(g.x, u.x), swiglu_of(g.y, u.y));
-    });
-  }
-
-  __device__ static void fill_plain(uint8_t* slot, const ProductArgs<T>& p, Sums sums, int chunk,
-                                    Tile tile) {
-    if (!p.addend)
-      return fill(slot, [&](int j, int half) { return rounded(sums, chunk, j, half); });
-    const int lane = threadIdx.x & 31;
-    uint32_t added[4][4] = {};
-    load_addend(added, p, tile.row + (threadIdx.x / 32 & 3) * 16 + lane / 4,
-                tile.column[0] + chunk * kChunk + lane % 4 * 8);
-    fill(slot, [&](int j, int half) {
-      const int at = (chunk * 8 + j) * 4 + half * 2;
-      const float2 add = unpack<T>(added[half * 2 + j / 4][j % 4]);
-      return pack<T>(sums[at] + add.x, sums[at + 1] + add.y);
-    });
   }
 
   // [half * 2 + j / 4][j % 4]: the two columns of row 8 half that belong to sums 4 j + 2 half.
@@ -340,8 +295,7 @@ class Sender {
 // --- the kernel ----------------------------------------------------------------------------------
 
 // Grid: an even number of blocks, at most one a multiprocessor. Block: kThreadsOfProduct threads.
-// kGated: c is [gate, up] of p.width columns each, b lies along the depth, there is no addend.
-template <class T, class Sizes, bool kRowsOfB, bool kGated>
+template <class T, class Sizes, bool kRowsOfB>
 __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreadsOfProduct, 1)
     product_kernel(const __grid_constant__ ProductMaps maps,
                    const __grid_constant__ ProductArgs<T> p) {
@@ -358,11 +312,10 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreadsOfProduct, 1
   }
   cluster_sync();
   const int pairs = (p.rows + 2 * kRows - 1) / (2 * kRows);
-  constexpr int kStep = kGated ? Sizes::columns / 2 : Sizes::columns;
-  const int tiles_across = ((kGated ? p.width : p.columns) + kStep - 1) / kStep;
+  const int tiles_across = (p.columns + Sizes::columns - 1) / Sizes::columns;
   const auto for_each_tile = [&](auto body) {
     for (int t = blockIdx.x / 2; t < pairs * tiles_across; t += gridDim.x / 2)
-      body(tile_at<Sizes::columns, kGated>(t, pairs, tiles_across, rank, p.width));
+      body(tile_at(t, pairs, tiles_across, Sizes::columns, rank));
   };
   if (group == 0) {
     give_registers<40>();
@@ -374,15 +327,14 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreadsOfProduct, 1
   } else {
     take_registers<232>();
     Multiplier<T, Sizes, kRowsOfB> multiplier(shared, group - 1);
-    Sender<T, Sizes, kGated> sender(shared, group - 1);
+    Sender<T, Sizes> sender(shared, group - 1);
     float sums[Sizes::columns / 2];
     for_each_tile([&](Tile tile) {
       int steps = p.steps;
       for (int i = 0; i < p.thins; ++i)
-        if (touches<Sizes::columns>(p, i, tile)) steps += p.thin[i].steps;
+        if (touches(p, i, tile.column, Sizes::columns)) steps += p.thin[i].steps;
       multiplier.multiply_steps(sums, steps);
-      tile.row += (group - 1) * 64;
-      sender.send(maps, p, sums, tile);
+      sender.send(maps, p, sums, tile.row + (group - 1) * 64, tile.column);
     });
     sender.finish();
   }

@@ -198,7 +198,7 @@ bool fuses(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOption
 }
 
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
-  if (!options.thin.empty() || options.swiglu_MF) return hopper::multiply(a, b, c, options);
+  if (!options.thin.empty()) return hopper::multiply(a, b, c, options);
   if (matvec::takes(a, b, c)) return matvec::multiply(a, b, c, options);
   use(c.device.index);
   const auto stream = static_cast<cudaStream_t>(device_memory::stream(c.device.index));

@@ -1,9 +1,13 @@
 #include "core/ops/swiglu.h"
 #include "kernels/cuda/chunks.cuh"
-#include "kernels/cuda/swiglu.cuh"
 
 namespace weft::ops::cuda {
 namespace {
+
+// Within 4 ulp; 0 where it would be less than 2^-126.
+__device__ float sigmoid(float x) {
+  return __fdividef(1.0f, 1.0f + expf(-x));
+}
 
 template <bool kAligned, class T>
 __global__ void swiglu_kernel(const T* gate_up, T* y, int64_t rows, int64_t width) {
@@ -15,7 +19,7 @@ __global__ void swiglu_kernel(const T* gate_up, T* y, int64_t rows, int64_t widt
       load_floats<kAligned>(gate, at, width - i);
       load_floats<kAligned>(up, at + width, width - i);
 #pragma unroll
-      for (int j = 0; j < kCount; ++j) up[j] = swiglu_of(gate[j], up[j]);
+      for (int j = 0; j < kCount; ++j) up[j] *= gate[j] * sigmoid(gate[j]);
       store_floats<kAligned>(y + t * width + i, up, width - i);
     }
 }

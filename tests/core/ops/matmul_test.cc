@@ -8,7 +8,6 @@
 #include "core/base/cpu_features.h"
 #include "core/base/threads.h"
 #include "core/ops/product_algorithms.h"
-#include "core/ops/swiglu.h"
 #include "core/tensor/device_memory.h"
 #include "tests/support/tensors.h"
 
@@ -233,27 +232,6 @@ TEST_P(Matmul, AddsThinProductsToTheColumnsThatTheyName) {
           check_thin({M, N, K}, rows_of_b, added, thins.size(), [&](size_t i) {
             return std::tuple{thins[i].column, thins[i].columns, thins[i].ranks};
           });
-}
-
-TEST_P(Matmul, GivesTheGatedProductOfItsResult) {
-  if (GetParam().in != GetParam().out) return;  // an activation has its operands' dtype
-  const DType dtype = GetParam().in;
-  for (const auto& [M, F, K] : {std::tuple{300, 264, 72}, {257, 128, 200}, {5, 12, 16}, {3, 5, 7}})
-    for (const bool with_adapters : {false, true}) {
-      const Operand a = operand(M, K, false, 0, dtype, 1), b = operand(K, 2 * F, true, 0, dtype, 2);
-      const Operand h = operand(M, 16, false, 0, dtype, 3), w = operand(16, F, true, 0, dtype, 4);
-      const auto multiply = [&](const Tensor& c, const Tensor* act) {
-        MatmulOptions options{.swiglu_MF = act};
-        if (with_adapters) options.thin = {{h.view, w.view, 0}, {h.view, w.view, F}};
-        matmul(a.view, b.view, c, options);
-      };
-      const Tensor plain = test::random_tensor({M, 2 * F}, dtype, 5), c = plain.clone();
-      const Tensor act = test::random_tensor({M, F}, dtype, 6);
-      multiply(plain, nullptr);
-      multiply(c, &act);
-      test::expect_close(c, test::to_doubles(plain), 3 * tolerance());
-      EXPECT_EQ(test::to_doubles(act), test::to_doubles(swiglu(c)));
-    }
 }
 
 TEST_P(Matmul, ABiasMayBeginAnywhere) {
