@@ -71,7 +71,9 @@ std::vector<ProductShape> product_shapes(const StepShape& s) {
   const double forwards = once + static_cast<double>(s.layers(Recompute::full) * s.micro_batches);
   const int64_t chunk = std::min(s.tokens(), kHeadChunk);
   const double chunks = s.tokens_a_step() / static_cast<double>(chunk);
-  return {{"qkv", s.tokens(), hidden, q + 2 * kv, forwards, once},
+  // Nobody wants the gradient of the first block's input where the embedding is frozen.
+  const double of_inputs = once - static_cast<double>(s.frozen_base ? s.micro_batches : 0);
+  return {{"qkv", s.tokens(), hidden, q + 2 * kv, forwards, of_inputs},
           {"o", s.tokens(), q, hidden, forwards, once},
           {"gate+up", s.tokens(), hidden, 2 * ffn, forwards, once},
           {"down", s.tokens(), ffn, hidden, once, once},
@@ -144,13 +146,15 @@ int64_t StepShape::layers(Recompute mode) const {
 //   forward   norm, twice: read and write h                                   4h
 //             residual, twice: read by the product that it is added to        2h
 //             RoPE on q and k, in place                                      2(q + k)
+//             (or with norms of q and k, into a qkv of its own               2(q + 2k))
 //             SwiGLU: read gate and up, write the product                    3f
 //   backward  SwiGLU: read dy, gate, up, write dgate, dup                    5f
 //             norm + residual, twice: read dy, x, dresidual, write dx        8h
 //             RoPE on dq and dk                                              2(q + k)
+//             (or with their norms, which read q and k                       3(q + k))
 //   again     selective: the outputs of the norms and of SwiGLU written once more, by the passes
 //             above, which have read what they come from                     2h + f
-//             full: all of the forward but for the last sum                  6h + 2(q + k) + 3f
+//             full: all of the forward but for the last sum                  6h + RoPE + 3f
 //   LoRA      gradients of the A and B of a projection: one pass over its x and one over its dy
 //
 // and of a token, v: vocabulary: the logits are read for their sum and read and written for their
@@ -162,8 +166,10 @@ double elementwise_bytes(const StepShape& s) {
   const double q = static_cast<double>(c.num_attention_heads * c.head_dim);
   const double k = static_cast<double>(c.num_key_value_heads * c.head_dim);
   const double v = static_cast<double>(c.vocab_size);
-  const double forward = 6 * h + 2 * (q + k) + 3 * f;
-  double layer = forward + 5 * f + 8 * h + 2 * (q + k);
+  const double rope = c.qk_norm ? 2 * (q + 2 * k) : 2 * (q + k);
+  const double rope_backward = c.qk_norm ? 3 * (q + k) : 2 * (q + k);
+  const double forward = 6 * h + rope + 3 * f;
+  double layer = forward + 5 * f + 8 * h + rope_backward;
   if (s.frozen_base) layer += (h + q + 2 * k) + (q + h) + (h + 2 * f) + (f + h);
   const double again = static_cast<double>(s.layers(Recompute::selective)) * (2 * h + f) +
                        static_cast<double>(s.layers(Recompute::full)) * forward;
