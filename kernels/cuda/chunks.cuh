@@ -131,11 +131,6 @@ inline RowGrid over_rows(int64_t rows, int64_t items, int64_t rows_a_thread = 1)
 __device__ inline int64_t first_row() {
   return int64_t{blockIdx.y} * blockDim.y + threadIdx.y;
 }
-// Kernels between products walk from the last row to the first: the cache still holds what the
-// product before has written last, and then what the product after reads first.
-__device__ inline int64_t from_last(int64_t t, int64_t rows) {
-  return rows - 1 - t;
-}
 __device__ inline int64_t row_stride() {
   return int64_t{gridDim.y} * blockDim.y;
 }

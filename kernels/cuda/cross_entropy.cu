@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(kWidestBlock, kBlocksOfSm)
     logits_stats_kernel(Logits<const T> logits, Stats stats) {
   constexpr int kWarps = kWidestBlock / kWarp;
   __shared__ Running warps[kWarps];
-  const int64_t c = from_last(blockIdx.x, logits.rows);
+  const int64_t c = blockIdx.x;
   const T* row = logits.values + c * logits.width;
   const auto width = static_cast<int>(logits.width);
   const int64_t label = place_of(logits.labels[c], logits.vocab_begin, logits.width);

@@ -15,7 +15,7 @@ namespace weft::ops::cuda {
 namespace {
 
 constexpr size_t kWorkspaceBytes = size_t{64} << 20;  // at most, of an algorithm
-constexpr int kCandidates = 16;
+constexpr int kCandidates = 8;
 constexpr int kRounds = 5;               // in which each candidate is timed once
 constexpr float kClearlyFaster = 0.99f;  // of the time of one that the library likes better
 

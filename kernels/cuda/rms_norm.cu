@@ -84,9 +84,9 @@ __global__ void __launch_bounds__(kBlockBound<kKept>,
   __shared__ Scratch scratch;
   const Part part = part_of<kKept>(rows, lanes);
   int round = 0;
-  for (int64_t t = first_row_of_team(part.lanes); t < rows.count;
-       t += rows_of_round(part.lanes), ++round) {
-    const int64_t r = from_last(t, rows.count), at = r * rows.width;
+  for (int64_t r = first_row_of_team(part.lanes); r < rows.count;
+       r += rows_of_round(part.lanes), ++round) {
+    const int64_t at = r * rows.width;
     float rstd = kRebuild ? f.rstd[r] : 0.0f;
     Chunk<T> kept[kKept];
     load_input<kAligned, kRebuild>(kept, f, at, part);

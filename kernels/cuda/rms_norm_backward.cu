@@ -118,13 +118,13 @@ __global__ void __launch_bounds__(kBlockBound<kKept>,
       for (int j = i; j < part.width && j < i + kChunk<T>; ++j) partial[j] = 0;
   const int64_t step = rows_of_round(part.lanes);
   int round = 0;
-  for (int64_t t = first_row_of_team(part.lanes); t < rows.count; t += step, ++round) {
-    const int64_t r = from_last(t, rows.count), at = r * rows.width;
+  for (int64_t r = first_row_of_team(part.lanes); r < rows.count; r += step, ++round) {
+    const int64_t at = r * rows.width;
     Kept<kKept, T> row;
     row.template load<kAligned>(b, at, part);
     RowScale scale{b.rstd[r], 0};
-    if (kRest && part.lanes > kTeamsBlock && t + step < rows.count)
-      prefetch(b, (r - step) * rows.width, part);
+    if (kRest && part.lanes > kTeamsBlock && r + step < rows.count)
+      prefetch(b, (r + step) * rows.width, part);
 #pragma unroll
     for (int k = 0; k < kKept; ++k) {
       const int i = part.kept<T>(k);

@@ -32,9 +32,8 @@ template <bool kAligned, class T>
 __global__ void rope_kernel(Rotation<T> r) {
   constexpr int kCount = kChunk<T>;
   const unsigned chunks = (r.half + kCount - 1) / kCount, items = chunks * r.num_heads;
-  for (int64_t row = first_row(); row < r.tokens; row += row_stride())
+  for (int64_t t = first_row(); t < r.tokens; t += row_stride())
     for (int64_t item = first_item(); item < items; item += item_stride()) {
-      const int64_t t = from_last(row, r.tokens);
       const unsigned head = static_cast<unsigned>(item) / chunks;
       const unsigned i = (static_cast<unsigned>(item) - head * chunks) * kCount;
       const int64_t left = r.half - i;

@@ -12,9 +12,8 @@ __device__ float sigmoid(float x) {
 template <bool kAligned, class T>
 __global__ void swiglu_kernel(const T* gate_up, T* y, int64_t rows, int64_t width) {
   constexpr int kCount = kChunk<T>;
-  for (int64_t r = first_row(); r < rows; r += row_stride())
+  for (int64_t t = first_row(); t < rows; t += row_stride())
     for (int64_t i = first_item() * kCount; i < width; i += item_stride() * kCount) {
-      const int64_t t = from_last(r, rows);
       const T* at = gate_up + t * 2 * width + i;
       float gate[kCount], up[kCount];
       load_floats<kAligned>(gate, at, width - i);
@@ -29,9 +28,8 @@ __global__ void swiglu_kernel(const T* gate_up, T* y, int64_t rows, int64_t widt
 template <bool kAligned, class T>
 __global__ void swiglu_backward_kernel(const T* dy, T* gate_up, int64_t rows, int64_t width) {
   constexpr int kCount = kChunk<T>;
-  for (int64_t r = first_row(); r < rows; r += row_stride())
+  for (int64_t t = first_row(); t < rows; t += row_stride())
     for (int64_t i = first_item() * kCount; i < width; i += item_stride() * kCount) {
-      const int64_t t = from_last(r, rows);
       const int64_t at = t * 2 * width + i, left = width - i;
       float gate[kCount], up[kCount], d[kCount];
       load_floats<kAligned>(gate, gate_up + at, left);
