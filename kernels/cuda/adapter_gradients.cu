@@ -7,15 +7,14 @@
 namespace weft::ops::cuda {
 namespace {
 
-constexpr int64_t kMostRanks = 64;
+constexpr int64_t kMostRanks = 32;  // more are bound by shared memory
 
 // Calls f(T(), std::integral_constant<int, kRanks>()) for bf16 or f16 and the smallest kRanks.
 template <class F>
 void dispatch_ranks(DType dtype, int64_t ranks, F&& f) {
   const auto with_ranks = [&](auto type) {
     if (ranks <= 16) return f(type, std::integral_constant<int, 16>());
-    if (ranks <= 32) return f(type, std::integral_constant<int, 32>());
-    return f(type, std::integral_constant<int, 64>());
+    return f(type, std::integral_constant<int, 32>());
   };
   dtype == DType::bf16 ? with_ranks(__nv_bfloat16()) : with_ranks(__half());
 }
@@ -30,8 +29,7 @@ bool has_room(Device device) {
   check(
       cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.index),
       "adapter_gradients");
-  constexpr int kMostBytes = std::max(
-      {adapter::Sizes<16>::kBytes, adapter::Sizes<32>::kBytes, adapter::Sizes<64>::kBytes});
+  constexpr int kMostBytes = std::max(adapter::Sizes<16>::kBytes, adapter::Sizes<32>::kBytes);
   return device_memory::has_bf16(device.index) && shared_bytes >= kMostBytes;
 }
 

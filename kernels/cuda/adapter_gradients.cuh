@@ -7,13 +7,12 @@
 // sums of all slabs in their order: no atomics, so the same bits each time.
 //
 // Bytes: 2 T N of dy, and of partial sums, written and read, 4 R / (columns of a slab) of that for
-// dh and 4 R / (tokens of a slab) for dB. Predicted at 4.2 TB/s, R = 16:
-//   [8192 x 2 * 14336]   470 MB + 10 %: 123 us; two products that each read dy: 224 us
-//   [8192 x 4096]         67 MB + 25 %, which mostly stays in L2: 18 to 20 us; 32 us
-//   [32768 x 576]         38 MB + 35 %, the same: 10 to 12 us; 18 us
-// At that rate a tile (32 KB) is an SM's every 1820 cycles. Shared memory then takes 1000 of them
-// for R = 16 (2300 for 64, which it so binds), the tensor cores 256 * R / 16 at their full rate, a
-// warp's 150 instructions 300. 96 KB or more are on their way meanwhile.
+// dh and 4 R / (tokens of a slab) for dB. On an H200, where a copy runs at 4.2 TB/s, R = 16:
+//   [8192 x 2 * 14336]   470 MB + 10 %: 134 us; two products that each read dy: 224 us
+//   [8192 x 4096]         67 MB + 25 %: 29 us; 32 us at best
+// At a copy's rate a tile (32 KB) is an SM's every 1820 cycles. Shared memory then takes 1000 of
+// them for R = 16 (R = 64 would be bound by it and slower than two products), the tensor cores 256,
+// a warp's 150 instructions 300. 96 KB or more are on their way meanwhile.
 #pragma once
 
 #include <type_traits>
@@ -28,8 +27,7 @@ static_assert(kThreads / kWarp * kWarpRows == kTile);
 
 template <int kRanks>
 struct Sizes {
-  static constexpr int kSubs = kRanks == 64 ? 4 : 8;  // at most: dh takes kSubs * kRanks / 2
-                                                      // registers of a thread
+  static constexpr int kSubs = 8;  // at most: dh takes kSubs * kRanks / 2 registers of a thread
   static constexpr int kStages = kRanks == 16 ? 5 : 4;
   static constexpr int kTileElements = kTile * kTile;
   static constexpr int kRankElements = kTile * kRanks;

@@ -103,14 +103,10 @@ void launch(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptio
     p.addend = static_cast<const T*>(options.bias_N->raw());  // the same row always
   }
   const auto kernel = product_kernel<T, Sizes, kRowsOfB>;
-  static const bool prepared = [&] {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               Sizes::shared_bytes),
-          "matmul");
-    return true;
-  }();
-  CHECK(prepared, "[matmul]");
   const cudaStream_t stream = stream_on(c.device);
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             Sizes::shared_bytes),
+        "matmul");
   const int blocks = gpu_of(c.device).multiprocessors / 2 * 2;
   kernel<<<blocks, kThreadsOfProduct, Sizes::shared_bytes, stream>>>(maps, p);
   check(cudaGetLastError(), "matmul");
