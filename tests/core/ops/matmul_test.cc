@@ -1,96 +1,19 @@
 #include "core/ops/matmul.h"
 
-#include <array>
-#include <numeric>
 #include <thread>
-#include <tuple>
 
-#include "core/base/cpu_features.h"
 #include "core/base/threads.h"
 #include "core/ops/product_algorithms.h"
-#include "core/tensor/device_memory.h"
-#include "tests/support/tensors.h"
+#include "tests/support/matmul_problem.h"
 
 namespace weft::ops {
 namespace {
 
-struct Case {
-  DType in;
-  DType out;
-  VectorIsa isa;  // avx2: bf16 products by conversion, everywhere
-  Device device = {};
-};
-std::string name_of_case(const testing::TestParamInfo<Case>& info) {
-  return fmt::format("{}_to_{}_{}", name_of(info.param.in), name_of(info.param.out),
-                     info.param.device.is_cpu() ? name_of(info.param.isa) : "cuda");
-}
+using test::name_of_case;
+using Case = test::MatmulCase;
 
-class Matmul : public testing::TestWithParam<Case> {
+class Matmul : public test::MatmulProblem {
  protected:
-  Matmul() {
-    set_vector_isa_limit(GetParam().isa);
-    test::device_of_test() = GetParam().device;
-  }
-  ~Matmul() override {
-    set_vector_isa_limit(VectorIsa::avx512);
-    test::device_of_test() = {};
-  }
-  void SetUp() override {
-    if (!GetParam().device.is_cpu() && device_memory::count() == 0)
-      GTEST_SKIP() << "needs a GPU: " << device_memory::why_none();
-  }
-
-  // Storage of a matrix with `extra` unused elements at the end of each line, in either order.
-  struct Operand {
-    Tensor storage;
-    Matrix view;
-  };
-  static Operand operand(int64_t rows, int64_t cols, bool transposed, int64_t extra, DType dtype,
-                         uint32_t seed) {
-    const int64_t lines = transposed ? cols : rows, length = transposed ? rows : cols;
-    Operand o{test::random_tensor({lines, length + extra}, dtype, seed), {}};
-    o.view = Matrix(o.storage).columns(0, length);
-    if (transposed) o.view = o.view.transposed();
-    return o;
-  }
-
-  // Rows of m, or of its transpose, one after the other.
-  static std::vector<double> dense(const Operand& o, bool of_transpose = false) {
-    const std::vector<double> stored = test::to_doubles(o.storage);
-    const Matrix m = of_transpose ? o.view.transposed() : o.view;
-    std::vector<double> values;
-    values.reserve(static_cast<size_t>(m.rows * m.cols));
-    for (int64_t i = 0; i < m.rows; ++i)
-      for (int64_t j = 0; j < m.cols; ++j)
-        values.push_back(stored[static_cast<size_t>(i * m.row_stride + j * m.col_stride)]);
-    return values;
-  }
-
-  // The whole storage of c as it should be afterwards; what lies between its rows stays.
-  static std::vector<double> reference(const Operand& a, const Operand& b, const Operand& c,
-                                       const MatmulOptions& options,
-                                       const std::vector<double>& addend = {}) {
-    std::vector<double> want = test::to_doubles(c.storage), bias;
-    if (options.bias_N) bias = test::to_doubles(*options.bias_N);
-    const std::vector<double> a_MK = dense(a), b_NK = dense(b, /*of_transpose=*/true);
-    const int64_t depth = a.view.cols;
-    for (int64_t i = 0; i < c.view.rows; ++i)
-      for (int64_t j = 0; j < c.view.cols; ++j) {
-        const double* row = a_MK.data() + i * depth;
-        const double sum = std::inner_product(row, row + depth, b_NK.data() + j * depth, 0.0);
-        double& slot = want[static_cast<size_t>(i * c.view.row_stride + j)];
-        slot = options.alpha * sum + (options.accumulate ? slot : 0.0);
-        if (!addend.empty()) slot += addend[static_cast<size_t>(i * c.view.cols + j)];
-        if (!bias.empty()) slot += bias[static_cast<size_t>(j)];
-      }
-    return want;
-  }
-
-  double tolerance() const {
-    const DType out = GetParam().out;
-    return out == DType::f32 ? 2e-6 : out == DType::bf16 ? 4e-3 : 6e-4;
-  }
-
   void check(int64_t M, int64_t N, int64_t K, bool ta, bool tb, int64_t extra,
              const MatmulOptions& options) {
     const Operand a = operand(M, K, ta, extra, GetParam().in, 1);
@@ -104,46 +27,6 @@ class Matmul : public testing::TestWithParam<Case> {
                        fmt::format("M {} N {} K {} ta {} tb {} extra {} alpha {} acc {} bias {}", M,
                                    N, K, ta, tb, extra, options.alpha, options.accumulate,
                                    options.bias_N ? name_of(options.bias_N->dtype()) : "none"));
-  }
-
-  // c = a b + thin products (+ 1: another matrix, 2: a bias, 3: c itself).
-  template <class ThinAt>
-  void check_thin(std::array<int64_t, 3> sizes, bool rows_of_b, int added, size_t thins,
-                  ThinAt thin_at) {
-    const auto [M, N, K] = sizes;
-    const DType dtype = GetParam().in;
-    const Operand a = operand(M, K, false, 0, dtype, 1), b = operand(K, N, !rows_of_b, 8, dtype, 2);
-    const Operand c = operand(M, N, false, 8, GetParam().out, 3);
-    const Operand addend = operand(M, N, false, 0, GetParam().out, 4);
-    const Tensor bias = test::random_tensor({N}, dtype, 5);
-    MatmulOptions options{.accumulate = added == 3,
-                          .addend = added == 1 ? &addend.view : nullptr,
-                          .bias_N = added == 2 ? &bias : nullptr};
-    std::vector<double> want =
-        reference(a, b, c, options, added == 1 ? dense(addend) : std::vector<double>());
-    std::vector<Operand> kept;
-    for (size_t i = 0; i < thins; ++i) {
-      const auto [column, columns, ranks] = thin_at(i);
-      const Operand h = operand(M, ranks, false, 0, dtype, 6 + static_cast<uint32_t>(i));
-      const Operand w = operand(ranks, columns, !rows_of_b, 0, dtype, 9 + static_cast<uint32_t>(i));
-      const std::vector<double> h_MR = dense(h), w_NR = dense(w, /*of_transpose=*/true);
-      for (int64_t row = 0; row < M; ++row)
-        for (int64_t j = 0; j < columns; ++j)
-          want[static_cast<size_t>(row * c.view.row_stride + column + j)] +=
-              std::inner_product(h_MR.data() + row * ranks, h_MR.data() + (row + 1) * ranks,
-                                 w_NR.data() + j * ranks, 0.0);
-      options.thin.push_back({.a = h.view, .b = w.view, .column = column});
-      kept.push_back(h);
-      kept.push_back(w);
-    }
-    if (GetParam().in != GetParam().out) {
-      EXPECT_THROW(matmul(a.view, b.view, c.view, options), Error);
-      return;
-    }
-    matmul(a.view, b.view, c.view, options);
-    test::expect_close(c.storage, want, static_cast<double>(2 + thins) * tolerance(),
-                       fmt::format("M {} N {} K {} thin {} rows of b {} added {}", M, N, K, thins,
-                                   rows_of_b, added));
   }
 
   // c = alpha a b + another matrix (+ bias), both with unused elements between their rows.
@@ -212,26 +95,6 @@ TEST_P(Matmul, AddsABiasToEachRow) {
             check(M, N, K, false, true, M % 3, {.accumulate = accumulate, .bias_N = &bias});
           check_added(M, N, K, 1, {.bias_N = &bias});
         }
-}
-
-TEST_P(Matmul, AddsThinProductsToTheColumnsThatTheyName) {
-  struct Thin {
-    int64_t column, columns, ranks;
-  };
-  // Wide enough for tiles of a GPU, and small; whole and ragged; members side by side, one over
-  // another (dx of several As), and with a gap.
-  for (const auto& [M, N, K] : {std::tuple{300, 520, 72}, {257, 192, 200}, {5, 24, 16}})
-    for (const std::vector<Thin>& thins :
-         std::vector<std::vector<Thin>>{{{0, N, 16}},
-                                        {{0, 8, 8}, {8, N - 16, 16}, {N - 8, 8, 80}},
-                                        {{0, N, 8}, {0, N, 24}},
-                                        {{8, 8, 5}},
-                                        {{0, N, 0}}})
-      for (const bool rows_of_b : {false, true})
-        for (const int added : {0, 1, 2, 3})
-          check_thin({M, N, K}, rows_of_b, added, thins.size(), [&](size_t i) {
-            return std::tuple{thins[i].column, thins[i].columns, thins[i].ranks};
-          });
 }
 
 TEST_P(Matmul, ABiasMayBeginAnywhere) {
