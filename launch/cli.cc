@@ -13,14 +13,13 @@
 #include "core/base/log.h"
 #include "core/base/nearest.h"
 #include "core/base/threads.h"
+#include "launch/cli_options.h"
 #include "launch/report.h"
 #include "launch/signals.h"
 #include "recipes/export_config.h"
 
 namespace weft::launch {
 namespace {
-
-using recipes::RecordOptions;
 
 // One object a process: the parser, what it fills in, and what it starts.
 class CommandLine {
@@ -234,73 +233,11 @@ class CommandLine {
     verb->add_flag("--decode", tokenize_.decode, "read arrays of ids, write {\"text\": ...}");
   }
 
-  static void add_model(CLI::App* verb, std::string& model, std::string& adapter) {
-    verb->add_option("model", model, "Hugging Face folder, .gguf file, run folder or checkpoint")
-        ->required()
-        ->type_name("MODEL");
-    verb->add_option("--adapter", adapter, "PEFT adapter on top of the model");
-  }
-
-  static void add_json(CLI::App* verb, bool& json) {
-    verb->add_flag("--json", json, "print the figures as one JSON object");
-  }
-
   void add_common(CLI::App* verb, bool& json) {
     add_json(verb, json);
     verb->add_option("--threads", threads_, "threads; else this process's share of the cores")
         ->check(CLI::PositiveNumber);
-    add_choice(verb, "--log-level", level_, telemetry::kLevelNames, "least important line shown");
-  }
-
-  template <class E, size_t N>
-  static void add_choice(CLI::App* verb, const char* name, E& value, const EnumName<E> (&names)[N],
-                         const char* what) {
-    std::map<std::string, E> choices;
-    std::string list;
-    for (const auto& entry : names) {
-      choices[entry.name] = entry.value;
-      list += (list.empty() ? "" : "|") + std::string(entry.name);
-    }
-    verb->add_option_function<std::string>(
-            name,
-            [choices, &value, name, list](const std::string& text) {
-              const auto found = choices.find(text);
-              if (found == choices.end())
-                fail(ErrorKind::usage, "{}: '{}' is none of {}", name, text, list);
-              value = found->second;
-            },
-            what)
-        ->type_name(list);
-  }
-
-  static void add_too_long(CLI::App* verb, data::TooLong& value) {
-    add_choice(verb, "--too-long", value, data::kTooLongNames, "records longer than --seq-len");
-  }
-  static void add_device(CLI::App* verb, recipes::Precision& dtype, recipes::DeviceChoice& device) {
-    add_choice(verb, "--dtype", dtype, recipes::kPrecisionNames, "of weights and activations");
-    add_choice(verb, "--device", device, recipes::kDeviceNames, "where it is computed");
-  }
-
-  // The keys of data::RecordConfig as options: prompt_field is --prompt-field.
-  static void add_record(CLI::App* verb, RecordOptions& record) {
-    verb->add_option(
-            "--config", record.config,
-            "run's YAML file whose `data:` section says how records become text; else that "
-            "of the run that the model came from")
-        ->group("Records");
-    data::RecordConfig defaults;
-    ConfigVisitor visitor = config_detail::visit(defaults);
-    for (const ConfigField& field : visitor.fields()) {
-      std::string option = "--" + field.name;
-      std::replace(option.begin(), option.end(), '_', '-');
-      verb->add_option_function<std::string>(
-              option,
-              [&record, name = field.name](const std::string& value) {
-                record.values.push_back(name + "=" + value);
-              },
-              field.doc)
-          ->group("Records");
-    }
+    add_log_level(verb, level_);
   }
 
   void train() {

@@ -42,7 +42,7 @@ ROOMS = {
 HEAVY = {
     r"nlohmann/": ["core/base/json.cc"],
     r"spdlog/": ["core/base/log.cc"],
-    r"CLI/": ["launch/cli.cc"],
+    r"CLI/": ["launch/cli.cc", "launch/cli_options.cc"],
     r"yaml-cpp/": ["core/base/config_yaml.cc"],
     r"cudnn_frontend": ["kernels/cuda/"],
     r"mpi\.h": ["parallel/"],
