@@ -128,7 +128,7 @@ Tensor Attention::forward(const Tensor& x, const Step& step, Tape& tape,
                           const Tensor& residual) const {
   Tensor qkv = qkv_.forward(x, step, tape);
   if (step.mode == Mode::generate)
-    return o_.forward(attend_cached(qkv, step, tape), step, tape, residual);
+    return o_.forward(attend_cached(qkv, step, tape), step, tape, {.residual_TN = residual});
   qkv = turn_heads(qkv, step, tape);
   Tensor o = Tensor::empty({x.dim(0), q_width()}, x.dtype(), x.device());
   ops::AttentionArgs args = arguments(qkv, o, step);
@@ -141,7 +141,7 @@ Tensor Attention::forward(const Tensor& x, const Step& step, Tape& tape,
   tape.push(qkv);
   tape.push(o);
   tape.push(args.lse);
-  return o_.forward(o, step, tape, residual);
+  return o_.forward(o, step, tape, {.residual_TN = residual});
 }
 
 Tensor Attention::backward(const Tensor& dy, const Step& step, Tape& tape, bool wants_dx) const {

@@ -28,9 +28,11 @@ Block::Block(ParameterPtr input_norm, Attention attention, ParameterPtr post_att
 
 Tensor Block::forward(const Tensor& x, const Step& step, Tape& tape) const {
   const auto rebuild = [](const Tensor& in, const ParameterPtr& weight, const Tensor& rstd) {
-    return Tape::Recipe{{in, rstd}, [weight](const std::vector<Tensor>& from) {
+    return Tape::Recipe{{in, rstd},
+                        [weight](const std::vector<Tensor>& from) {
                           return ops::rms_norm_rebuild(from[0], weight->value, from[1]);
-                        }};
+                        },
+                        weight};
   };
   const ops::RmsNormResult first = ops::rms_norm(x, input_norm_->value, norm_eps_);
   tape.push(x);

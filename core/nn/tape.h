@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/base/error.h"
-#include "core/tensor/tensor.h"
+#include "core/nn/parameter.h"
 
 namespace weft::nn {
 
@@ -23,6 +23,13 @@ class Tape {
   struct Recipe {
     std::vector<Tensor> from;
     std::function<Tensor(const std::vector<Tensor>& from)> make;
+    ParameterPtr norm;  // not null: what is made is ops::rms_norm's y, of from = {x, rstd}
+  };
+  // What was pushed, or how to make it again.
+  struct Kept {
+    Tensor pushed;
+    Recipe recipe;
+    Tensor tensor() const { return recipe.make ? recipe.make(recipe.from) : pushed; }
   };
   explicit Tape(Keep keep = Keep::everything) : keep_(keep) {}
 
@@ -31,26 +38,32 @@ class Tape {
   bool empty() const { return entries_.empty(); }
 
   void push(const Tensor& t) {
+    if (keep_ == Keep::expensive) return push_origin(t);
+    if (keep_ == Keep::everything) entries_.push_back({t, {}});
+  }
+  // Where a Rebuildable says how `t` is made, that alone is kept, in Keep::everything too: for a
+  // reader that can do without `t`.
+  void push_origin(const Tensor& t) {
     if (keep_ == Keep::nothing) return;
-    if (keep_ == Keep::expensive && recipe_.make && t.raw() == rebuildable_.raw())
-      return entries_.push_back({{}, recipe_});
-    entries_.push_back({t, {}});
+    const bool rebuildable = recipe_.make && t.raw() == rebuildable_.raw();
+    entries_.push_back(rebuildable ? Kept{{}, recipe_} : Kept{t, {}});
   }
 
-  Tensor pop() {
+  Tensor pop() { return pop_kept().tensor(); }
+  Kept pop_kept() {
     CHECK(!entries_.empty(), "backward popped more than forward pushed");
-    Entry entry = std::move(entries_.back());
+    Kept kept = std::move(entries_.back());
     entries_.pop_back();
-    return entry.recipe.make ? entry.recipe.make(entry.recipe.from) : std::move(entry.tensor);
+    return kept;
   }
 
   // Every tensor that the tape owns, those of recipes too; visit(Tensor&) may replace it by one of
   // the same bytes.
   template <class Visit>
   void for_each(Visit visit) {
-    for (Entry& entry : entries_) {
-      if (entry.tensor.defined()) visit(entry.tensor);
-      for (Tensor& t : entry.recipe.from) visit(t);
+    for (Kept& kept : entries_) {
+      if (kept.pushed.defined()) visit(kept.pushed);
+      for (Tensor& t : kept.recipe.from) visit(t);
     }
   }
 
@@ -76,12 +89,8 @@ class Tape {
   };
 
  private:
-  struct Entry {
-    Tensor tensor;
-    Recipe recipe;
-  };
   Keep keep_;
-  std::vector<Entry> entries_;
+  std::vector<Kept> entries_;
   Tensor rebuildable_;
   Recipe recipe_;
 };

@@ -21,8 +21,8 @@ void check_segment(const Tensor& dy_TN, const AdapterSegment& segment) {
 
 }  // namespace
 
-Tensor adapter_gradients(const Tensor& dy_TN, const Tensor& h_TR,
-                         const std::vector<AdapterSegment>& segments) {
+void check_adapter_segments(const Tensor& dy_TN, const Tensor& h_TR,
+                            const std::vector<AdapterSegment>& segments) {
   CHECK(dy_TN.rank() == 2 && h_TR.rank() == 2 && dy_TN.dim(0) == h_TR.dim(0) &&
             dy_TN.dtype() == h_TR.dtype() && dy_TN.device() == h_TR.device() &&
             is_compute_type(dy_TN.dtype(), dy_TN.device()),
@@ -36,6 +36,11 @@ Tensor adapter_gradients(const Tensor& dy_TN, const Tensor& h_TR,
   }
   CHECK(rank == h_TR.dim(1), "[adapter_gradients] {} ranks of h {}", rank,
         h_TR.shape().to_string());
+}
+
+Tensor adapter_gradients(const Tensor& dy_TN, const Tensor& h_TR,
+                         const std::vector<AdapterSegment>& segments) {
+  check_adapter_segments(dy_TN, h_TR, segments);
   const Tensor dh_TR = Tensor::empty(h_TR.shape(), h_TR.dtype(), h_TR.device());
   const AdapterGradientsArgs args{dy_TN, h_TR, dh_TR, segments};
   if (dh_TR.numel() == 0) return dh_TR;  // no token or no rank: sums of nothing

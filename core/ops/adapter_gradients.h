@@ -27,6 +27,10 @@ struct AdapterSegment {
 Tensor adapter_gradients(const Tensor& dy_TN, const Tensor& h_TR,
                          const std::vector<AdapterSegment>& segments);
 
+// REQUIRES, of adapter_gradients' operands; throws otherwise.
+void check_adapter_segments(const Tensor& dy_TN, const Tensor& h_TR,
+                            const std::vector<AdapterSegment>& segments);
+
 struct AdapterGradientsArgs {
   const Tensor& dy_TN;
   const Tensor& h_TR;

@@ -1,60 +1,31 @@
 #include "kernels/cuda/adapter_gradients.cuh"
 
-#include <vector>
+#include <algorithm>
 
-#include "core/ops/adapter_gradients.h"
+#include "kernels/cuda/adapter_launch.cuh"
 
 namespace weft::ops::cuda {
 namespace {
 
 constexpr int64_t kMostRanks = 32;  // more are bound by shared memory
 
-// Calls f(T(), std::integral_constant<int, kRanks>()) for bf16 or f16 and the smallest kRanks.
-template <class F>
-void dispatch_ranks(DType dtype, int64_t ranks, F&& f) {
-  const auto with_ranks = [&](auto type) {
-    if (ranks <= 16) return f(type, std::integral_constant<int, 16>());
-    return f(type, std::integral_constant<int, 32>());
-  };
-  dtype == DType::bf16 ? with_ranks(__nv_bfloat16()) : with_ranks(__half());
-}
+constexpr int kMostBytes = std::max(adapter::Sizes<16>::kBytes, adapter::Sizes<32>::kBytes);
 
-bool is_aligned(const Tensor& t) {
-  return reinterpret_cast<uintptr_t>(t.raw()) % 16 == 0;
-}
-
-// Whether the GPU has what the kernel needs: tensor cores (8.0) and shared memory (9.0).
-bool has_room(Device device) {
-  int shared_bytes = 0;
-  check(
-      cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.index),
-      "adapter_gradients");
-  constexpr int kMostBytes = std::max(adapter::Sizes<16>::kBytes, adapter::Sizes<32>::kBytes);
-  return device_memory::has_bf16(device.index) && shared_bytes >= kMostBytes;
-}
-
-// The rule: what the one pass takes. All chunks of 8 elements lie whole, at multiples of 16 bytes.
+// The rule: what the one pass takes.
 bool takes(const AdapterGradientsArgs& args, const AdapterSegment& segment) {
-  const int64_t ranks = segment.ranks(), columns = segment.columns();
-  const bool whole_chunks =
-      (args.dy_TN.dim(1) | args.h_TR.dim(1) | segment.column | segment.rank | columns | ranks) %
-          8 ==
-      0;
-  return args.dy_TN.dtype() != DType::f32 && ranks > 0 && ranks <= kMostRanks && columns > 0 &&
-         whole_chunks && is_aligned(args.dy_TN) && is_aligned(args.h_TR) &&
-         is_aligned(args.dh_TR) && is_aligned(segment.b_NR) && is_aligned(segment.db_NR) &&
-         has_room(args.dy_TN.device());
-}
-
-void* element(const Tensor& t, int64_t index) {
-  return static_cast<char*>(t.raw()) + index * static_cast<int64_t>(size_of(t.dtype()));
+  const auto all = {args.dy_TN, args.h_TR, args.dh_TR};
+  return args.dy_TN.dtype() != DType::f32 && segment.columns() > 0 &&
+         adapter::are_chunks(segment.ranks(), kMostRanks) &&
+         std::all_of(all.begin(), all.end(),
+                     [](const Tensor& t) { return adapter::lies_in_chunks(t); }) &&
+         adapter::lies_in_chunks(segment) && adapter::has_room(args.dy_TN.device(), kMostBytes);
 }
 
 adapter::Segment segment_of(const AdapterGradientsArgs& args, const AdapterSegment& segment) {
-  return {.dy = element(args.dy_TN, segment.column),
-          .h = element(args.h_TR, segment.rank),
+  return {.dy = adapter::element(args.dy_TN, segment.column),
+          .h = adapter::element(args.h_TR, segment.rank),
           .b = segment.b_NR.raw(),
-          .dh = element(args.dh_TR, segment.rank),
+          .dh = adapter::element(args.dh_TR, segment.rank),
           .db = segment.db_NR.raw(),
           .columns = segment.columns(),
           .ranks = static_cast<int>(segment.ranks()),
@@ -72,7 +43,7 @@ void run(const AdapterGradientsArgs& args, adapter::Params& params) {
   int ranks = 0;
   for (int i = 0; i < params.num_segments; ++i) ranks = std::max(ranks, params.segments[i].ranks);
   const cudaStream_t stream = stream_on(device);
-  dispatch_ranks(args.dy_TN.dtype(), ranks, [&](auto type, auto most_ranks) {
+  adapter::dispatch_ranks<16, 32>(args.dy_TN.dtype(), ranks, [&](auto type, auto most_ranks) {
     adapter::cut(params, adapter::Sizes<most_ranks()>::kSubs);
     const Tensor partials =
         Tensor::empty({adapter::partials_of(params)}, DType::f32, device, MemoryTag::workspace);

@@ -3,12 +3,12 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/adapter_tiles.cuh"
 
 namespace weft::ops::cuda::adapter {
 
-constexpr int kTile = 128;        // tokens and columns of a tile
 constexpr int kMostSegments = 8;  // of a launch
 constexpr int kFewestSubs = 4;    // tiles of tokens in a slab
 constexpr int kSms = 132;         // that a launch is made for, whatever the GPU has
@@ -77,19 +77,33 @@ inline int64_t cost(const Params& p) {
   return rounds * kSms * (p.slab_tiles * p.subs * kTileBytes + kStart) + 2 * 4 * partials_of(p);
 }
 
+struct SlabSize {
+  int subs, tiles;  // of tokens, of columns
+};
+// The cheapest of all sizes of a slab, by cost(size); subs are powers of two times the fewest.
+template <class Cost>
+SlabSize cheapest_slab(SlabSize fewest, SlabSize most, const Cost& cost) {
+  SlabSize best = fewest;
+  int64_t least = INT64_MAX;
+  for (int subs = fewest.subs; subs <= most.subs; subs *= 2)
+    for (int tiles = fewest.tiles; tiles <= most.tiles; ++tiles) {
+      const int64_t bytes = cost(SlabSize{subs, tiles});
+      if (bytes < least) least = bytes, best = {subs, tiles};
+    }
+  return best;
+}
+
 // Cuts in the cheapest way for the sizes in `p`; depends on nothing else.
 inline void cut(Params& p, int most_subs) {
-  int64_t most_tiles = 1, least = INT64_MAX;
+  int64_t most_tiles = 1;
   for (int i = 0; i < p.num_segments; ++i)
     most_tiles = std::max(most_tiles, tiles_of(p.segments[i].columns));
-  int best_subs = 0, best_tiles = 0;
-  for (int subs = kFewestSubs; subs <= most_subs; subs *= 2)
-    for (int tiles = 1; tiles <= most_tiles; ++tiles) {
-      cut_by(p, subs, tiles);
-      const int64_t bytes = cost(p);
-      if (bytes < least) least = bytes, best_subs = subs, best_tiles = tiles;
-    }
-  cut_by(p, best_subs, best_tiles);
+  const SlabSize best =
+      cheapest_slab({kFewestSubs, 1}, {most_subs, static_cast<int>(most_tiles)}, [&](SlabSize s) {
+        cut_by(p, s.subs, s.tiles);
+        return cost(p);
+      });
+  cut_by(p, best.subs, best.tiles);
   CHECK(blocks_of(p) < (int64_t{1} << 31), "[adapter_gradients] {} blocks", blocks_of(p));
 }
 

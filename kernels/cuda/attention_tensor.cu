@@ -38,14 +38,14 @@ __device__ float2 softmax_tile(float (&scores)[kTile / 8][4], int visible, float
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     state.max[r] = max_of_row(state.max[r]);
-    rescale[r] = mma::exp2_fast(old[r] - state.max[r]);
+    rescale[r] = exp2_fast(old[r] - state.max[r]);
     state.sum[r] *= rescale[r];
   }
 #pragma unroll
   for (int n = 0; n < kTile / 8; ++n)
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      scores[n][e] = mma::exp2_fast(scores[n][e] - state.max[e / 2]);
+      scores[n][e] = exp2_fast(scores[n][e] - state.max[e / 2]);
       state.sum[e / 2] += scores[n][e];
     }
   return {rescale[0], rescale[1]};

@@ -4,13 +4,14 @@
 #pragma once
 
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/fast_math.cuh"
 #include "kernels/cuda/tensor_core.cuh"
 
 namespace weft::ops::cuda::tensor {
 
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kWarpRows = 16;
-constexpr float kLog2e = 1.44269504f, kLn2 = 0.69314718f;
+constexpr float kLn2 = 0.69314718f;
 constexpr int kSharedLimit =
     144 * 1024;  // of a block; A100, H100, B200 have more, desktops' GPUs less
 

@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(kThreads) backward_queries_kernel(AttentionPar
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const bool sees = n * 8 + column_of(e) <= columns + row_of(e);
-        const float prob = mma::exp2_fast(scores[n][e] * (p.scale * kLog2e) - lse[e / 2]);
+        const float prob = exp2_fast(scores[n][e] * (p.scale * kLog2e) - lse[e / 2]);
         scores[n][e] = sees ? prob * (dprobs[n][e] - delta[e / 2]) : 0.0f;
       }
     values_product<kDim, kTile, Sizes::kColumns>(dq, scores, tile_k + part.column);
@@ -118,7 +118,7 @@ __device__ void softmax_backward_tile(float (&scores)[kTile / 8][4], float (&dpr
     for (int e = 0; e < 4; ++e) {
       const int column = n * 8 + column_of(e);
       const bool seen = column >= first + row_of(e);
-      const float prob = mma::exp2_fast(scores[n][e] * scale - lse[column] * kLog2e);
+      const float prob = exp2_fast(scores[n][e] * scale - lse[column] * kLog2e);
       scores[n][e] = seen ? prob : 0.0f;
       dprobs[n][e] = seen ? prob * (dprobs[n][e] - delta[column]) : 0.0f;
     }

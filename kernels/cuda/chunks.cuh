@@ -52,6 +52,13 @@ __device__ inline void store_pack(T* p, const Pack<T, N>& pack) {
     *reinterpret_cast<Pack<T, N>*>(p) = pack;
 }
 
+// In one access, where words that products use too would make the compiler take four.
+__device__ inline void store_16_bytes(void* to, const uint4& v) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+               "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+               : "memory");
+}
+
 // The `left` elements from anywhere on, at most N; 0 behind them.
 template <int N, class T>
 __device__ inline Pack<T, N> load_pack(const T* from, int64_t left) {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/cuda/chunks.cuh"
+#include "kernels/cuda/fast_math.cuh"
 
 namespace weft::ops::cuda {
 namespace {
@@ -14,9 +15,7 @@ constexpr int kInFlight = 4;       // chunks of a thread that are on their way
 // e^x for x <= 0 or so: a few ulp of 1 for the terms that count in a softmax, 0 below 2^-126. The
 // same operations everywhere, so that equal logits have equal bits.
 __device__ float exp_of(float x) {
-  float result;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(__fmul_rn(x, 1.44269504f)));
-  return result;
+  return exp2_fast(__fmul_rn(x, kLog2e));
 }
 
 // The greatest logit so far, where the first chunk that has it starts, and the sum of

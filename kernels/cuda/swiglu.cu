@@ -1,13 +1,9 @@
 #include "core/ops/swiglu.h"
 #include "kernels/cuda/chunks.cuh"
+#include "kernels/cuda/swiglu.cuh"
 
 namespace weft::ops::cuda {
 namespace {
-
-// Within 4 ulp; 0 where it would be less than 2^-126.
-__device__ float sigmoid(float x) {
-  return __fdividef(1.0f, 1.0f + expf(-x));
-}
 
 template <bool kAligned, class T>
 __global__ void swiglu_kernel(const T* gate_up, T* y, int64_t rows, int64_t width) {
@@ -19,12 +15,11 @@ __global__ void swiglu_kernel(const T* gate_up, T* y, int64_t rows, int64_t widt
       load_floats<kAligned>(gate, at, width - i);
       load_floats<kAligned>(up, at + width, width - i);
 #pragma unroll
-      for (int j = 0; j < kCount; ++j) up[j] *= gate[j] * sigmoid(gate[j]);
+      for (int j = 0; j < kCount; ++j) up[j] *= gate[j] * sigmoid<T>(gate[j]);
       store_floats<kAligned>(y + t * width + i, up, width - i);
     }
 }
 
-// silu'(g) = s (1 + g (1 - s)) with s the sigmoid of g.
 template <bool kAligned, class T>
 __global__ void swiglu_backward_kernel(const T* dy, T* gate_up, int64_t rows, int64_t width) {
   constexpr int kCount = kChunk<T>;
@@ -37,9 +32,9 @@ __global__ void swiglu_backward_kernel(const T* dy, T* gate_up, int64_t rows, in
       load_floats<kAligned>(d, dy + t * width + i, left);
 #pragma unroll
       for (int j = 0; j < kCount; ++j) {
-        const float g = gate[j], s = sigmoid(g);
-        gate[j] = d[j] * up[j] * (s * (1.0f + g * (1.0f - s)));
-        up[j] = d[j] * (g * s);
+        const SwigluGradient dx = swiglu_gradient(gate[j], up[j], sigmoid<T>(gate[j]), d[j]);
+        gate[j] = dx.gate;
+        up[j] = dx.up;
       }
       store_floats<kAligned>(gate_up + at, gate, left);
       store_floats<kAligned>(gate_up + at + width, up, left);

@@ -115,11 +115,4 @@ __device__ inline unsigned pack<__half>(float low, float high) {
   return bits;
 }
 
-// 2^x within 2 ulp; 0 for minus infinity.
-__device__ inline float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 }  // namespace weft::ops::cuda::mma

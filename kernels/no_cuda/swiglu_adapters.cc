@@ -1,0 +1,14 @@
+#include "core/ops/swiglu_adapters.h"
+
+#include "kernels/no_cuda/no_cuda.h"
+
+namespace weft::ops::cuda {
+
+void swiglu_hidden(const Tensor&, const Tensor&, float, const SwigluHidden&) {
+  no_cuda("swiglu_hidden");
+}
+void swiglu_adapters_backward(const SwigluAdaptersBackwardArgs&, const Tensor&) {
+  no_cuda("swiglu_adapters_backward");
+}
+
+}  // namespace weft::ops::cuda
