@@ -21,6 +21,9 @@
 
 namespace weft::ops::cuda::adapter {
 
+using Tiles = Tiling<kTile, kThreads>;
+static_assert(Tiles::kWarps * kWarpRows == kTile);
+
 template <int kRanks>
 struct Sizes {
   static constexpr int kSubs = 8;  // at most: dh takes kSubs * kRanks / 2 registers of a thread
@@ -83,15 +86,15 @@ struct Loads {
   __device__ Loads(const Params& params, const Slab& of, const Shared<T, kRanks>& to)
       : p(params), slab(of), shared(to) {
     const Segment& s = p.segments[slab.segment];
-    const TilePart part;
+    const Tiles part;
     dy = static_cast<const T*>(s.dy) + (slab.token + part.row) * p.dy_stride + slab.column +
          part.column;
     b = static_cast<const T*>(s.b) + slab.column * s.ranks;
     tokens = static_cast<int>(min(p.tokens - slab.token, int64_t{p.subs} * kTile));
     columns = static_cast<int>(min(s.columns - slab.column, int64_t{slab.tiles} * kTile));
-    load_ranks<S::kSubs * kTile, kRanks>(shared.h,
-                                         static_cast<const T*>(s.h) + slab.token * p.h_stride,
-                                         p.h_stride, tokens, s.ranks);
+    load_ranks<Tiles, S::kSubs * kTile, kRanks>(
+        shared.h, static_cast<const T*>(s.h) + slab.token * p.h_stride, p.h_stride, tokens,
+        s.ranks);
   }
 
   // Behind the last tile the groups are empty.
@@ -100,10 +103,12 @@ struct Loads {
       const int column = tile * kTile, token = sub * kTile;
       const int ranks = p.segments[slab.segment].ranks;
       if (sub == 0)
-        load_ranks<kTile, kRanks>(shared.b_tiles + tile % 2 * S::kRankElements,
-                                  b + int64_t{column} * ranks, ranks, columns - column, ranks);
-      load_tile<kTile>(shared.ring + stage * S::kTileElements, dy + token * p.dy_stride + column,
-                       p.dy_stride, tokens - token, columns - column);
+        load_ranks<Tiles, kTile, kRanks>(shared.b_tiles + tile % 2 * S::kRankElements,
+                                         b + int64_t{column} * ranks, ranks, columns - column,
+                                         ranks);
+      load_tile<Tiles, kTile>(shared.ring + stage * S::kTileElements,
+                              dy + token * p.dy_stride + column, p.dy_stride, tokens - token,
+                              columns - column);
       if (++stage == S::kStages) stage = 0;
       if (++sub == p.subs) sub = 0, ++tile;
     }
@@ -133,12 +138,12 @@ __global__ void __launch_bounds__(kThreads, 1)
 #pragma unroll
   for (int i = 0; i < S::kStages - 1; ++i) loads.next();
 
-  const int row = static_cast<int>(threadIdx.x) / kWarp * kWarpRows;  // the warp's first in a tile
+  const int row = static_cast<int>(threadIdx.x) / kWarp * kWarpRows;  // the warp's, and column
   float dh[S::kSubs][kRanks / 8][4] = {};
   int stage = 0;
   for (int tile = 0; tile < slab.tiles; ++tile) {
     const T* b_tile = shared.b_tiles + tile % 2 * S::kRankElements;
-    TimesColumns<kRanks, T> times_b;
+    TimesColumns<Tiles, kRanks, T> times_b;
     float db[kRanks / 8][4] = {};
 #pragma unroll
     for (int sub = 0; sub < S::kSubs; ++sub) {
@@ -149,7 +154,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       if (sub == 0) times_b.start(b_tile);
       const T* dy_tile = shared.ring + stage * S::kTileElements;
       times_b.add_to(dh[sub], dy_tile, row, b_tile);
-      add_times_tokens<kTile, kRanks>(db, dy_tile, shared.h + sub * S::kRankElements);
+      add_times_tokens<Tiles, kTile, kRanks>(db, dy_tile, row / 8,
+                                             shared.h + sub * S::kRankElements);
       if (++stage == S::kStages) stage = 0;
     }
     const int64_t column = slab.column + int64_t{tile} * kTile;

@@ -39,9 +39,9 @@ void launch(const adapter_input::Params& p, cudaStream_t stream) {
   const auto kernel = adapter_input::adapter_input_kernel<T, W, kRanks, kNorm>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
         "adapter_input_gradient");
-  const dim3 grid(static_cast<unsigned>(adapter::tiles_of(p.width)),
+  const dim3 grid(static_cast<unsigned>(divide_up(p.width, adapter_input::kTile)),
                   static_cast<unsigned>(p.slabs));
-  kernel<<<grid, kThreads, kBytes, stream>>>(p);
+  kernel<<<grid, adapter_input::kBlockThreads, kBytes, stream>>>(p);
   check(cudaGetLastError(), "adapter_input_gradient");
 }
 
@@ -62,22 +62,23 @@ void adapter_input_gradient(const AdapterInputGradientArgs& args) {
             .rows = p.width,
             .row_stride = 1,
             .rank_stride = p.width,
-            .count = adapter_input::kHalves * p.slabs,
+            .count = p.slabs,
             .ranks = p.ranks,
             .scale = 1,
             .adds = true,
             .is_f32 = da.dtype() == DType::f32});
   const bool f32_weight = p.rstd && args.normed.weight_K.dtype() == DType::f32;
-  adapter::dispatch_ranks<16, 32, 64>(args.dh_TR.dtype, p.ranks, [&](auto type, auto most_ranks) {
-    using T = decltype(type);
-    if (!p.rstd)
-      launch<T, T, most_ranks(), false>(p, stream);
-    else if (f32_weight)
-      launch<T, float, most_ranks(), true>(p, stream);
-    else
-      launch<T, T, most_ranks(), true>(p, stream);
-    adapter::add_sums<T>(sums, stream);
-  });
+  adapter::dispatch_ranks<16, 32, 48, 64>(args.dh_TR.dtype, p.ranks,
+                                          [&](auto type, auto most_ranks) {
+                                            using T = decltype(type);
+                                            if (!p.rstd)
+                                              launch<T, T, most_ranks(), false>(p, stream);
+                                            else if (f32_weight)
+                                              launch<T, float, most_ranks(), true>(p, stream);
+                                            else
+                                              launch<T, T, most_ranks(), true>(p, stream);
+                                            adapter::add_sums<T>(sums, stream);
+                                          });
 }
 
 }  // namespace weft::ops::cuda

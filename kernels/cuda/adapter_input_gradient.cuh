@@ -2,11 +2,11 @@
 // is then made on the way from shared memory to the tensor cores, with the bits that the norm gave.
 //
 // A block has 128 columns of a slab of tokens. Tiles of 128 x 128 of x and of 128 tokens of dh
-// arrive through a ring of shared memory. A warp has 32 columns of one half of the tile's tokens;
-// each half has a partial sum of its own (adapter_sums.cuh).
+// arrive through a ring of shared memory. A warp has 32 columns of a quarter of the tile's tokens;
+// the quarters are added at the end, those of other blocks by adapter_sums.cuh.
 //
 // Bytes: 2 T K of x. dh comes from the L2 cache once for every 128 columns; partial sums are
-// 8 R / (tokens of a slab) of x: for [8192 x 4096], R = 48, 128 blocks have 2048 tokens each, 5 %.
+// 4 R / (tokens of a slab) of x: for [8192 x 4096], R = 48, 128 blocks have 2048 tokens each, 5 %.
 #pragma once
 
 #include <type_traits>
@@ -17,13 +17,16 @@
 
 namespace weft::ops::cuda::adapter_input {
 
-using adapter::kTile;
 using adapter::kWarpRows;
 
-constexpr int kTokens = 128;  // of a tile
-constexpr int kHalves = 2;    // of a tile's tokens
+constexpr int kTokens = 128, kTile = 128;  // of a tile: its tokens, its columns
+constexpr int kBlockThreads = 512;
+using Tiles = adapter::Tiling<kTile, kBlockThreads>;
+
+constexpr int kParts = 4;  // of a tile's tokens
+constexpr int kPartTokens = kTokens / kParts;
 constexpr int kStages = 4;
-constexpr int kColumns = kTile / (adapter::kWarps / kHalves);  // of a warp
+constexpr int kWarpColumns = kTile / (Tiles::kWarps / kParts);
 
 template <int kRanks>
 struct Sizes {
@@ -32,6 +35,7 @@ struct Sizes {
   static constexpr int kStageElements = kTileElements + kHiddenElements;
   static constexpr int kBytes = kStages * (2 * kStageElements + 4 * kTokens);
   static_assert(kBytes <= 227 * 1024);
+  static_assert(4 * kParts * kTile * kRanks <= kBytes);  // the parts at the end
 };
 
 // Given to the kernel by value.
@@ -40,7 +44,7 @@ struct Params {
   const void* dh;      // [tokens, ranks]
   const float* rstd;   // [tokens]; null: x is no norm
   const void* weight;  // [width], of the norm
-  float* partials;     // [kHalves * slabs, width, ranks]
+  float* partials;     // [slabs, width, ranks]
   int64_t tokens, width;
   int64_t dh_stride;  // elements between tokens
   int ranks;          // a multiple of 8
@@ -53,7 +57,7 @@ inline void cut_by(Params& p, int subs) {
   p.slabs = static_cast<int>(divide_up(p.tokens, int64_t{subs} * kTokens));
 }
 inline int64_t partials_of(const Params& p) {
-  return kHalves * p.slabs * p.width * p.ranks;
+  return p.slabs * p.width * p.ranks;
 }
 // Cuts in the cheapest way for the sizes in `p` (adapter::cut).
 inline void cut(Params& p) {
@@ -61,7 +65,7 @@ inline void cut(Params& p) {
   const auto most = static_cast<int>(divide_up(p.tokens, kTokens));
   cut_by(p, adapter::cheapest_slab({1, 1}, {most, 1}, [&](adapter::SlabSize size) {
               cut_by(p, size.subs);
-              const int64_t blocks = p.slabs * adapter::tiles_of(p.width);
+              const int64_t blocks = p.slabs * divide_up(p.width, kTile);
               return divide_up(blocks, adapter::kSms) * adapter::kSms *
                          (size.subs * kTileBytes + kStart) +
                      2 * 4 * partials_of(p);
@@ -87,15 +91,18 @@ template <class T, int kRanks>
 __device__ void load_stage(const Params& p, int64_t slab_token, int sub, const Stage<T>& to) {
   const int64_t token = slab_token + int64_t{sub} * kTokens;
   if (sub < p.subs && token < p.tokens) {
-    const adapter::TilePart part;
+    const Tiles part;
     const int64_t column = int64_t{blockIdx.x} * kTile;
     const auto tokens = static_cast<int>(min(p.tokens - token, int64_t{kTokens}));
     const auto columns = static_cast<int>(min(p.width - column, int64_t{kTile}));
-    adapter::load_tile<kTokens>(
+    adapter::load_tile<Tiles, kTokens>(
         to.x, static_cast<const T*>(p.x) + (token + part.row) * p.width + column + part.column,
         p.width, tokens, columns);
-    adapter::load_ranks<kTokens, kRanks>(to.dh, static_cast<const T*>(p.dh) + token * p.dh_stride,
-                                         p.dh_stride, tokens, p.ranks);
+    const T* const dh = static_cast<const T*>(p.dh) + token * p.dh_stride;
+#pragma unroll
+    for (int i = 0; i < kRanks / 16; ++i)  // apart: matrices of a power of two
+      adapter::load_ranks<Tiles, kTokens, 16>(to.dh + i * kTokens * 16, dh + i * 16, p.dh_stride,
+                                              tokens, p.ranks - 16 * i);
     if (const int t = static_cast<int>(threadIdx.x); p.rstd && t < kTokens)
       mma::copy_4_bytes(to.rstd + t, p.rstd + (t < tokens ? token + t : token), t < tokens);
   }
@@ -115,11 +122,11 @@ __device__ unsigned normalised(unsigned pair, float2 rstd, float weight) {
 // The weights of the lane's columns: l / 4 and l / 4 + 8 of each sixteen; 0 behind the last.
 template <class W>
 struct Weights {
-  float at[kColumns / 8];
+  float at[kWarpColumns / 8];
 
   __device__ void load(const Params& p, int64_t column) {
 #pragma unroll
-    for (int i = 0; i < kColumns / 8; ++i) {
+    for (int i = 0; i < kWarpColumns / 8; ++i) {
       const int64_t c = column + 8 * i + threadIdx.x % kWarp / 4;
       at[i] = c < p.width ? to_float(static_cast<const W*>(p.weight)[c]) : 0.0f;
     }
@@ -128,37 +135,61 @@ struct Weights {
 
 // sums[16 columns each, ranks] += x^T dh over sixteen tokens of a stage, first and on.
 template <int kRanks, bool kNorm, class T, class W>
-__device__ void add_tokens(float (&sums)[kColumns / 16][kRanks / 8][4], const Stage<T>& stage,
-                           int first, int ranks, const Weights<W>& weights) {
+__device__ void add_tokens(float (&sums)[kWarpColumns / 16][kRanks / 8][4], const Stage<T>& stage,
+                           int first, const Weights<W>& weights) {
   const int lane = threadIdx.x % kWarp;
-  const int chunk = threadIdx.x / kWarp % (kTile / kColumns) * (kColumns / 8);
-  unsigned x[kColumns / 16][4];
+  const int chunk = threadIdx.x / kWarp % (kTile / kWarpColumns) * (kWarpColumns / 8);
+  unsigned x[kWarpColumns / 16][4];
 #pragma unroll
-  for (int m = 0; m < kColumns / 16; ++m)
-    adapter::load_columns(x[m], stage.x, first, chunk + 2 * m);
+  for (int m = 0; m < kWarpColumns / 16; ++m)
+    adapter::load_columns<Tiles>(x[m], stage.x, first, chunk + 2 * m);
   if constexpr (kNorm) {
     const float* const at = stage.rstd + first + lane % 4 * 2;
     const float2 near = *reinterpret_cast<const float2*>(at);
     const float2 far = *reinterpret_cast<const float2*>(at + 8);
 #pragma unroll
-    for (int m = 0; m < kColumns / 16; ++m)
+    for (int m = 0; m < kWarpColumns / 16; ++m)
 #pragma unroll
       for (int i = 0; i < 4; ++i)
         x[m][i] = normalised<T>(x[m][i], i < 2 ? near : far, weights.at[2 * m + i % 2]);
   }
 #pragma unroll
   for (int i = 0; i < kRanks / 16; ++i) {
-    if (16 * i >= ranks) break;
     unsigned dh[4];
-    adapter::load_operand<kRanks>(dh, stage.dh, first, i);
+    adapter::load_operand<16>(dh, stage.dh + i * kTokens * 16, first, 0);
 #pragma unroll
-    for (int m = 0; m < kColumns / 16; ++m) adapter::add_product<kRanks>(sums[m], x[m], dh, i, T());
+    for (int m = 0; m < kWarpColumns / 16; ++m)
+      adapter::add_product<kRanks>(sums[m], x[m], dh, i, T());
+  }
+}
+
+// Adds the parts of the block's sums, in their order, through shared memory that nobody uses any
+// more, and stores them as the slab's.
+template <int kRanks>
+__device__ void store_parts(const float (&sums)[kWarpColumns / 16][kRanks / 8][4], const Params& p,
+                            float* shared) {
+  constexpr int kNumel = kTile * kRanks;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, columns = warp % (kTile / kWarpColumns);
+  __syncthreads();
+#pragma unroll
+  for (int m = 0; m < kWarpColumns / 16; ++m)
+    adapter::store_sums<kRanks>(sums[m], columns * kWarpColumns + 16 * m,
+                                {shared + warp / (kTile / kWarpColumns) * kNumel, kTile, kRanks});
+  __syncthreads();
+  const int64_t column = int64_t{blockIdx.x} * kTile;
+  float* const to = p.partials + (blockIdx.y * p.width + column) * p.ranks;
+  for (int i = static_cast<int>(threadIdx.x); i < kNumel; i += kBlockThreads) {
+    float sum = 0;
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) sum += shared[part * kNumel + i];
+    const int row = i / kRanks, rank = i % kRanks;
+    if (column + row < p.width && rank < p.ranks) to[row * p.ranks + rank] = sum;
   }
 }
 
 // Grid: tiles of columns, slabs.
 template <class T, class W, int kRanks, bool kNorm>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kBlockThreads, 1)
     adapter_input_kernel(const __grid_constant__ Params p) {
   extern __shared__ __align__(128) unsigned char shared_bytes[];
   const int64_t slab_token = int64_t{blockIdx.y} * p.subs * kTokens;
@@ -168,29 +199,22 @@ __global__ void __launch_bounds__(kThreads, 1)
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) load(i);
 
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int half = warp / (adapter::kWarps / kHalves);
-  const int64_t column =
-      int64_t{blockIdx.x} * kTile + warp % (adapter::kWarps / kHalves) * kColumns;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, part = warp / (kTile / kWarpColumns);
   Weights<W> weights{};
-  if constexpr (kNorm) weights.load(p, column);
-  float sums[kColumns / 16][kRanks / 8][4] = {};
+  if constexpr (kNorm)
+    weights.load(p, int64_t{blockIdx.x} * kTile + warp % (kTile / kWarpColumns) * kWarpColumns);
+  float sums[kWarpColumns / 16][kRanks / 8][4] = {};
   for (int sub = 0; sub < p.subs && slab_token + sub * kTokens < p.tokens; ++sub) {
     mma::wait_for_copy_groups<kStages - 2>();
     __syncthreads();  // the tile is here, and nobody reads the one before it
     load(sub + kStages - 1);
     const Stage<T> stage = stage_of<T, kRanks>(shared_bytes, sub % kStages);
-    constexpr int kHalf = kTokens / kHalves;
-#pragma unroll(kRanks == 64 ? 2 : 4)
-    for (int k = 0; k < kHalf; k += 16)
-      add_tokens<kRanks, kNorm>(sums, stage, half * kHalf + k, p.ranks, weights);
-  }
-  float* const to = p.partials + (int64_t{blockIdx.y} * kHalves + half) * p.width * p.ranks;
 #pragma unroll
-  for (int m = 0; m < kColumns / 16; ++m) {
-    const int64_t from = column + 16 * m;
-    adapter::store_sums<kRanks>(sums[m], 0, {to + from * p.ranks, p.width - from, p.ranks});
+    for (int k = 0; k < kPartTokens; k += 16)
+      add_tokens<kRanks, kNorm>(sums, stage, part * kPartTokens + k, weights);
   }
+  mma::wait_for_copy_groups<0>();
+  store_parts<kRanks>(sums, p, reinterpret_cast<float*>(shared_bytes));
 }
 
 }  // namespace weft::ops::cuda::adapter_input

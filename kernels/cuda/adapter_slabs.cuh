@@ -9,6 +9,7 @@
 
 namespace weft::ops::cuda::adapter {
 
+constexpr int kTile = 128;        // tokens and columns of a tile
 constexpr int kMostSegments = 8;  // of a launch
 constexpr int kFewestSubs = 4;    // tiles of tokens in a slab
 constexpr int kSms = 132;         // that a launch is made for, whatever the GPU has

@@ -7,13 +7,11 @@
 
 namespace weft::ops::cuda::adapter {
 
-constexpr int kTile = 128;     // columns of a tile
-constexpr int kWarpRows = 16;  // of a product
-constexpr int kWarps = kThreads / kWarp;
-static_assert(kWarps * kWarpRows == kTile);
+constexpr int kWarpRows = 16;  // of a product, and columns
 
-// Element where chunk `chunk` (8 elements) of a row lies that has kChunks of them: rows lie so that
-// the same chunk of 8 rows in a row, which a load of matrices reads at once, is in 8 banks' places.
+// Element where chunk `chunk` (8 elements) of a row lies that has kChunks of them, a power of two:
+// rows lie so that the same chunk of 8 rows in a row, which a load of matrices reads at once, is in
+// 8 banks' places.
 template <int kChunks>
 __device__ int place(int row, int chunk) {
   constexpr int kRowsOfLine = kChunks >= 8 ? 1 : 8 / kChunks;
@@ -21,39 +19,45 @@ __device__ int place(int row, int chunk) {
   return (row * kChunks + (chunk ^ (row / kRowsOfLine % kMixed))) * 8;
 }
 
-// A thread's part of a tile: a chunk of every 16th row.
-struct TilePart {
-  static constexpr int kChunks = kTile / 8, kStep = kThreads / kChunks;
+// Tiles of so many columns, which a block of so many threads copies: a thread has a chunk of every
+// kStep-th row.
+template <int columns_, int threads_>
+struct Tiling {
+  static constexpr int kColumns = columns_, kBlockThreads = threads_;
+  static constexpr int kWarps = kBlockThreads / kWarp;
+  static constexpr int kChunks = kColumns / 8, kStep = kBlockThreads / kChunks;
+  static_assert(kStep % 8 == 0);  // place_of(step) is step * kStep rows further
+
   int row = threadIdx.x / kChunks;
   int column = threadIdx.x % kChunks * 8;
 
-  __device__ int place_of(int step) const { return place<kChunks>(row + step * kStep, column / 8); }
+  __device__ int place_of(int step) const {
+    return place<kChunks>(row, column / 8) + step * kStep * kColumns;
+  }
 };
-static_assert(TilePart::kStep % 8 == 0);  // place_of(step) is step * kStep rows further
 
-// The thread's part of kRows x kTile elements to `to`; zeros behind `rows` and `columns`, where
-// nothing is read, whatever the address. `from` is the thread's first chunk.
-template <int kRows, class T>
+// The thread's part of kRows rows to `to`; zeros behind `rows` and `columns`, where nothing is
+// read, whatever the address. `from` is the thread's first chunk.
+template <class Tiling, int kRows, class T>
 __device__ void load_tile(T* to, const T* from, int64_t stride, int rows, int columns) {
-  const TilePart part;
+  const Tiling part;
   rows = part.column < columns ? rows - part.row : 0;
-  to += part.place_of(0);
 #pragma unroll
-  for (int i = 0; i < kRows; i += TilePart::kStep, from += TilePart::kStep * stride)
-    mma::copy_16_bytes(to + i * kTile, from, i < rows);
+  for (int i = 0; i < kRows / Tiling::kStep; ++i, from += Tiling::kStep * stride)
+    mma::copy_16_bytes(to + part.place_of(i), from, i * Tiling::kStep < rows);
 }
 
 // kRows x kRanks elements of `rows` x `ranks`; zeros elsewhere.
-template <int kRows, int kRanks, class T>
+template <class Tiling, int kRows, int kRanks, class T>
 __device__ void load_ranks(T* to, const T* first, int64_t stride, int rows, int ranks) {
   constexpr int kChunks = kRanks / 8;
-  static_assert(kRows * kChunks % kThreads == 0);
 #pragma unroll
-  for (int i = 0; i < kRows * kChunks; i += kThreads) {
-    const int row = (i + threadIdx.x) / kChunks, chunk = (i + threadIdx.x) % kChunks;
+  for (int i = 0; i < kRows * kChunks; i += Tiling::kBlockThreads) {
+    const int at = i + static_cast<int>(threadIdx.x), row = at / kChunks, chunk = at % kChunks;
     const bool real = row < rows && chunk * 8 < ranks;
-    mma::copy_16_bytes(to + place<kChunks>(row, chunk),
-                       real ? first + row * stride + chunk * 8 : first, real);
+    if (kRows * kChunks % Tiling::kBlockThreads == 0 || row < kRows)
+      mma::copy_16_bytes(to + place<kChunks>(row, chunk),
+                         real ? first + row * stride + chunk * 8 : first, real);
   }
 }
 
@@ -66,11 +70,12 @@ __device__ void load_operand(unsigned (&to)[4], const T* matrix, int first_row, 
 }
 
 // Sixteen columns, 8 first_chunk and on, of sixteen rows of a tile as the rows of a product.
-template <class T>
+template <class Tiling, class T>
 __device__ void load_columns(unsigned (&to)[4], const T* tile, int first_row, int first_chunk) {
   const int lane = threadIdx.x % kWarp;
-  mma::load_matrices_transposed(to, tile + place<kTile / 8>(first_row + lane / 16 * 8 + lane % 8,
-                                                            first_chunk + lane / 8 % 2));
+  mma::load_matrices_transposed(to,
+                                tile + place<Tiling::kChunks>(first_row + lane / 16 * 8 + lane % 8,
+                                                              first_chunk + lane / 8 % 2));
 }
 
 // sums[16, ranks 16 i and on] += a[16, 16] b[16, 16].
@@ -81,12 +86,12 @@ __device__ void add_product(float (&sums)[kRanks / 8][4], const unsigned (&a)[4]
   mma::product(sums[2 * i + 1], a, b[2], b[3], type);
 }
 
-// Sixteen rows of a tile times a matrix [kTile, ranks], which for few ranks stays in registers for
-// all tiles of its columns.
-template <int kRanks, class T>
+// Sixteen rows of a tile times a matrix [columns, ranks], which for few ranks stays in registers
+// for all tiles of its columns.
+template <class Tiling, int kRanks, class T>
 struct TimesColumns {
   static constexpr bool kKeeps = kRanks == 16;
-  static constexpr int kDepth = kTile / 16;
+  static constexpr int kDepth = Tiling::kColumns / 16;
   unsigned kept[kKeeps ? kDepth : 1][4];
 
   __device__ void start(const T* b) {
@@ -101,7 +106,7 @@ struct TimesColumns {
 #pragma unroll(kKeeps ? kDepth : 2)
     for (int k = 0; k < kDepth; ++k) {
       unsigned a[4];
-      mma::load_matrices(a, tile + place<kTile / 8>(row, 2 * k + lane / 16));
+      mma::load_matrices(a, tile + place<Tiling::kChunks>(row, 2 * k + lane / 16));
 #pragma unroll
       for (int i = 0; i < kRanks / 16; ++i) {
         if constexpr (!kKeeps) load_operand<kRanks>(kept[0], b, 16 * k, i);
@@ -111,14 +116,15 @@ struct TimesColumns {
   }
 };
 
-// The warp's sixteen columns of a tile of kRows tokens times a matrix [kRows, ranks]: sums +=.
-template <int kRows, int kRanks, class T>
-__device__ void add_times_tokens(float (&sums)[kRanks / 8][4], const T* tile, const T* h) {
-  const int first_chunk = threadIdx.x / kWarp * (kWarpRows / 8);
+// Sixteen columns, 8 first_chunk and on, of a tile of kRows tokens times a matrix [kRows, ranks]:
+// sums +=.
+template <class Tiling, int kRows, int kRanks, class T>
+__device__ void add_times_tokens(float (&sums)[kRanks / 8][4], const T* tile, int first_chunk,
+                                 const T* h) {
 #pragma unroll(kRanks == 16 ? kRows / 16 : 2)
   for (int k = 0; k < kRows / 16; ++k) {
     unsigned a[4], b[4];
-    load_columns(a, tile, 16 * k, first_chunk);
+    load_columns<Tiling>(a, tile, 16 * k, first_chunk);
 #pragma unroll
     for (int i = 0; i < kRanks / 16; ++i) {
       load_operand<kRanks>(b, h, 16 * k, i);

@@ -26,6 +26,9 @@ __device__ inline void arrive_expecting(uint64_t& bar, uint32_t bytes) {
                "r"(bytes)
                : "memory");
 }
+__device__ inline void arrive(uint64_t& bar) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&bar)) : "memory");
+}
 // At the barrier of the same place in block `rank` of the cluster.
 __device__ inline void arrive_at(uint64_t& bar, uint32_t rank) {
   asm volatile(
@@ -84,9 +87,10 @@ __device__ inline void store_box(const CUtensorMap& map, const void* from, int x
       : "memory");
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
-// This thread's stores have read shared memory.
+// This thread's stores but the newest kNewest have read shared memory.
+template <int kNewest>
 __device__ inline void wait_stores_read() {
-  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kNewest) : "memory");
 }
 // Orders this thread's writes of shared memory before copies that read them.
 __device__ inline void publish_shared() {
@@ -95,16 +99,21 @@ __device__ inline void publish_shared() {
 __device__ inline void warpgroup_sync(int which) {
   asm volatile("bar.sync %0, 128;" ::"r"(which) : "memory");
 }
-// Four 8 x 8 matrices; lane l says where row l % 8 of matrix l / 8 goes.
-__device__ inline void store_matrices(void* row, const uint32_t (&v)[4]) {
+// Two 8 x 8 matrices, transposed; lane l < 16 says where row l % 8 of matrix l / 8 lies.
+__device__ inline void store_transposed(void* row, const uint32_t (&v)[2]) {
   asm volatile(
-      "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(row)),
-      "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3])
+      "stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};" ::"r"(shared_address(row)),
+      "r"(v[0]), "r"(v[1])
       : "memory");
 }
+__device__ inline void load_transposed(uint32_t (&v)[2], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+               : "=r"(v[0]), "=r"(v[1])
+               : "r"(shared_address(row))
+               : "memory");
+}
 
-// --- registers, of the warpgroup
-// ------------------------------------------------------------------
+// --- registers of the warpgroup ------------------------------------------------------------------
 
 template <int kRegisters>
 __device__ inline void take_registers() {

@@ -50,7 +50,7 @@ bool lies_in_whole_16_bytes(const Matrix& m) {
   return reinterpret_cast<uintptr_t>(m.data) % 16 == 0 && distance % 8 == 0 && distance > 0;
 }
 
-bool has_rows_of_b(const Matrix& b) {
+bool has_columns_of_b(const Matrix& b) {
   return b.col_stride == 1;
 }
 
@@ -78,69 +78,97 @@ CUtensorMap map_of(const Matrix& m, int box_lines, int box_length) {
   return map;
 }
 
-template <class T, class Sizes, bool kRowsOfB>
-void launch(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
-  const auto map_of_b = [](const Matrix& m) {
-    return kRowsOfB ? map_of(m, kDepth, 64) : map_of(m, Sizes::columns / 2, kDepth);
-  };
-  ProductMaps maps{map_of(a, kRows, kDepth), map_of_b(b), map_of(c, 64, kChunk), {}, {}};
-  ProductArgs<T> p{};
-  p.rows = static_cast<int>(c.rows);
-  p.columns = static_cast<int>(c.cols);
-  p.steps = static_cast<int>(divide_up(a.cols, kDepth));
-  for (const ThinProduct& thin : options.thin) {
-    if (thin.a.cols == 0 || thin.b.cols == 0) continue;
-    maps.thin_a[p.thins] = map_of(thin.a, kRows, kDepth);
-    maps.thin_b[p.thins] = map_of_b(thin.b);
-    p.thin[p.thins++] = {static_cast<int>(thin.column), static_cast<int>(thin.column + thin.b.cols),
-                         static_cast<int>(divide_up(thin.a.cols, kDepth))};
+// The maps and sizes of a product whose tiles are cut so.
+template <class T, class Sizes, bool kColumnsOfB>
+class Launch {
+ public:
+  Launch(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
+    map_a(maps_.a, a);
+    maps_.b = map_of_b(b);
+    maps_.c = map_of(c, Sizes::chunk, kHalf);
+    args_.rows = static_cast<int>(c.rows);
+    args_.columns = static_cast<int>(c.cols);
+    args_.steps = static_cast<int>(divide_up(a.cols, kDepth));
+    for (const ThinProduct& thin : options.thin)
+      if (thin.a.cols > 0 && thin.b.cols > 0) add_thin(thin);
+    const Matrix* addend = options.accumulate ? &c : options.addend;
+    args_.has_addend = addend != nullptr;
+    if (addend) maps_.addend = map_of(*addend, Sizes::chunk, kHalf);
+    if (options.bias_N) args_.bias = static_cast<const T*>(options.bias_N->raw());
   }
-  const Matrix* addend = options.accumulate ? &c : options.addend;
-  if (addend) {
-    p.addend = static_cast<const T*>(addend->data);
-    p.ld_addend = addend->row_stride;
-  } else if (options.bias_N) {
-    p.addend = static_cast<const T*>(options.bias_N->raw());  // the same row always
-  }
-  const auto kernel = product_kernel<T, Sizes, kRowsOfB>;
-  const cudaStream_t stream = stream_on(c.device);
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             Sizes::shared_bytes),
-        "matmul");
-  const int blocks = gpu_of(c.device).multiprocessors / 2 * 2;
-  kernel<<<blocks, kThreadsOfProduct, Sizes::shared_bytes, stream>>>(maps, p);
-  check(cudaGetLastError(), "matmul");
-}
 
-// The wider tiles read less; the others fit better where much of the last wide one would be empty.
-bool wide_tiles_fit(int64_t columns) {
-  const int64_t wide = divide_up(columns, 256) * 256, narrow = divide_up(columns, 192) * 192;
-  return wide * 20 <= narrow * 21;
+  void run(Device device) const {
+    const auto kernel = product_kernel<T, Sizes, kColumnsOfB>;
+    const cudaStream_t stream = stream_on(device);
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               Sizes::shared_bytes),
+          "matmul");
+    const int blocks = gpu_of(device).multiprocessors / 2 * 2;
+    kernel<<<blocks, kThreadsOfProduct, Sizes::shared_bytes, stream>>>(maps_, args_);
+    check(cudaGetLastError(), "matmul");
+  }
+
+ private:
+  static void map_a(CUtensorMap (&maps)[2], const Matrix& a) {
+    maps[0] = map_of(a, Sizes::first_rows, kDepth);
+    maps[1] = map_of(a, Sizes::other_rows, kDepth);
+  }
+  static CUtensorMap map_of_b(const Matrix& b) {
+    return kColumnsOfB ? map_of(b, kDepth, kHalf) : map_of(b, kColumns, kDepth);
+  }
+  void add_thin(const ThinProduct& thin) {
+    const int i = args_.thins++;
+    map_a(maps_.thin_a[i], thin.a);
+    maps_.thin_b[i] = map_of_b(thin.b);
+    const auto steps = static_cast<int>(divide_up(thin.a.cols, kDepth));
+    args_.thin[i] = {.begin = static_cast<int>(thin.column),
+                     .end = static_cast<int>(thin.column + thin.b.cols),
+                     .steps = steps,
+                     .last_depth = static_cast<int>(thin.a.cols) - (steps - 1) * kDepth};
+  }
+
+  ProductMaps maps_{};
+  ProductArgs<T> args_{};
+};
+
+// What the busiest pair of blocks multiplies, in columns of a tile's tensor products.
+int64_t longest_turn(const Matrix& c, int rows) {
+  const int64_t tiles = divide_up(c.rows, rows) * divide_up(c.cols, 2 * kColumns);
+  return divide_up(tiles, gpu_of(c.device).multiprocessors / 2) * rows;
 }
 
 template <class T>
 void launch_for(const Matrix& a, const Matrix& b, const Matrix& c, const MatmulOptions& options) {
-  using Wide = TileSizes<256, 4, 2>;
-  using Narrow = TileSizes<192, 4, 3>;
-  const bool wide = wide_tiles_fit(c.cols);
-  if (has_rows_of_b(b)) {
-    wide ? launch<T, Wide, true>(a, b, c, options) : launch<T, Narrow, true>(a, b, c, options);
-  } else {
-    wide ? launch<T, Wide, false>(a, b, c, options) : launch<T, Narrow, false>(a, b, c, options);
-  }
+  using Tall = TileSizes<192, 48>;
+  using Middle = TileSizes<168, 56>;
+  using Short = TileSizes<160, 40>;
+  const int64_t tall = longest_turn(c, Tall::rows), middle = longest_turn(c, Middle::rows),
+                low = longest_turn(c, Short::rows);
+  const auto run = [&](auto sizes) {
+    using Sizes = decltype(sizes);
+    if (has_columns_of_b(b))
+      Launch<T, Sizes, true>(a, b, c, options).run(c.device);
+    else
+      Launch<T, Sizes, false>(a, b, c, options).run(c.device);
+  };
+  if (tall <= middle && tall <= low)
+    run(Tall());
+  else if (middle <= low)
+    run(Middle());
+  else
+    run(Short());
 }
 
 bool takes_added(const Matrix& c, const MatmulOptions& options) {
   if (options.addend && !lies_in_whole_16_bytes(*options.addend)) return false;
   if (!options.bias_N) return true;
   const Tensor& bias = *options.bias_N;
-  return !options.addend && !options.accumulate && bias.dtype() == c.dtype &&
-         reinterpret_cast<uintptr_t>(bias.raw()) % 16 == 0;
+  return !options.addend && !options.accumulate && bias.dtype() == c.dtype;
 }
 
 bool takes_thin(const Matrix& b, const ThinProduct& thin) {
   return thin.alpha == 1.0f && thin.a.col_stride == 1 && lies_in_whole_16_bytes(thin.a) &&
-         lies_in_whole_16_bytes(thin.b) && has_rows_of_b(thin.b) == has_rows_of_b(b);
+         lies_in_whole_16_bytes(thin.b) && has_columns_of_b(thin.b) == has_columns_of_b(b);
 }
 
 }  // namespace

@@ -1,7 +1,15 @@
-// Our own product for Hopper: c[M,N] = a[M,K] b[K,N] + thin products + addend, which a library
-// would do in several passes over c. Persistent pairs of blocks walk over pairs of tiles, one below
-// the other, whose part of b they copy for each other; in a block one warpgroup copies and two
-// multiply 64 rows each. A thin product is some more steps of depth for the tiles that it touches.
+// Our own product for Hopper: c[M,N] = a[M,K] b[K,N] + thin products + addend or bias, which a
+// library would do in several passes over c. Persistent pairs of blocks walk over pairs of tiles,
+// side by side, whose part of a they copy for each other. In a block one warpgroup copies and two
+// multiply, in turn: while one sends its tile's results away the other has the tensor cores. A
+// tile is 128 columns of c, the tensor cores' rows (so b's part is their first operand), by as
+// many of its rows as fit best. A thin product is some more steps of depth for the tiles that it
+// touches.
+//
+// What a tile's step of depth 64 needs: 64 x (128 + rows) elements into shared memory, which both
+// halves of the pair copy once, and rows * 4 cycles of the tensor cores: 40 bytes a cycle of the L2
+// cache at 168 rows. Nothing else is in their way: they are busy 98 % of the time, where two
+// warpgroups that share a tile and wait for each other's results reach 93 % at a depth of 4096.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -10,22 +18,42 @@
 
 namespace weft::ops::cuda::hopper {
 
-constexpr int kRows = 128, kDepth = 64;  // of a tile, and of a step
+constexpr int kColumns = 128, kDepth = 64;  // of a tile, and of a step
+constexpr int kStages = 5;                  // steps in shared memory
+constexpr int kSlots = 2;                   // chunks of results of a warpgroup there
 constexpr int kThreadsOfProduct = 384;
 constexpr int kMostThin = 4;
-constexpr int kChunk = 64;  // columns that leave at once, of 64 rows
-constexpr int kChunkBytes = 64 * kChunk * 2;
+constexpr int kHalf = 64;      // columns of a tensor core's product, and of a chunk
+constexpr int kLine = 128;     // bytes of such a line: swizzled in groups of 8
+constexpr int kMostBand = 12;  // tiles of rows that are walked together
 
-// Boxes: a and its like [kRows, kDepth]; b [kDepth, 64], or [columns of a tile / 2, kDepth] where
-// it is contiguous along the depth; c [64, kChunk].
+// How tiles are cut: c's rows of a tile and of a chunk of results. The blocks of a pair copy the
+// first and the other rows of a's part.
+template <int rows_, int chunk_>
+struct TileSizes {
+  static constexpr int rows = rows_, chunk = chunk_;
+  static constexpr int first_rows = (rows / 2 + 7) / 8 * 8, other_rows = rows - first_rows;
+  static constexpr int bytes_of_b = kColumns * kDepth * 2, bytes_of_a = rows * kDepth * 2;
+  static constexpr int bytes_of_stage = bytes_of_b + bytes_of_a;
+  static constexpr int bytes_of_slot = chunk * kLine;
+  static constexpr int num_barriers = 2 * kStages + 2 + 2 * kSlots;
+  static constexpr int shared_bytes =
+      1024 + kStages * bytes_of_stage + 2 * kSlots * bytes_of_slot + num_barriers * 8;
+  static_assert(rows % chunk == 0 && chunk % 8 == 0 && shared_bytes <= 227 * 1024);
+};
+
+// Boxes: b and its like [kColumns, kDepth], or [kDepth, kHalf] where it is contiguous along the
+// columns; a and its like [first_rows or other_rows, kDepth], for each block of a pair; c and the
+// addend [chunk, kHalf].
 struct ProductMaps {
-  CUtensorMap a, b, c;
-  CUtensorMap thin_a[kMostThin], thin_b[kMostThin];
+  CUtensorMap a[2], b, c, addend;
+  CUtensorMap thin_a[kMostThin][2], thin_b[kMostThin];
 };
 
 struct ThinColumns {
   int begin, end;  // of c
   int steps;       // of depth
+  int last_depth;  // of the last step
 };
 
 template <class T>
@@ -33,39 +61,41 @@ struct ProductArgs {
   int rows, columns, steps;
   int thins;
   ThinColumns thin[kMostThin];
-  const T* addend;  // [rows, columns] or null
-  int64_t ld_addend;
-};
-
-// How tiles are cut: columns of a tile, stages of operands and chunks of results a warpgroup in
-// shared memory.
-template <int columns_, int stages_, int slots_>
-struct TileSizes {
-  static constexpr int columns = columns_, stages = stages_, slots = slots_;
-  static constexpr int bytes_of_a = kRows * kDepth * 2, bytes_of_b = columns * kDepth * 2;
-  static constexpr int bytes_of_stage = bytes_of_a + bytes_of_b;
-  static constexpr int shared_bytes =
-      1024 + stages * bytes_of_stage + 2 * slots * kChunkBytes + 2 * stages * 8;
+  bool has_addend;
+  const T* bias;  // [columns] or null
 };
 
 struct Shared {
   uint8_t* stages;  // aligned to 1024
   uint8_t* slots;
-  uint64_t *full, *empty;
+  uint64_t *full, *empty;  // of the stages
+  uint64_t* turn;          // of each warpgroup: the other one has issued its products
+  uint64_t* added;         // of each warpgroup and slot: the addend is there
 };
 template <class Sizes>
 __device__ Shared shared_of(uint8_t* raw) {
   Shared s;
   s.stages =
       reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~uintptr_t{1023});
-  s.slots = s.stages + Sizes::stages * Sizes::bytes_of_stage;
-  s.full = reinterpret_cast<uint64_t*>(s.slots + 2 * Sizes::slots * kChunkBytes);
-  s.empty = s.full + Sizes::stages;
+  s.slots = s.stages + kStages * Sizes::bytes_of_stage;
+  s.full = reinterpret_cast<uint64_t*>(s.slots + 2 * kSlots * Sizes::bytes_of_slot);
+  s.empty = s.full + kStages;
+  s.turn = s.empty + kStages;
+  s.added = s.turn + 2;
   return s;
+}
+// One thread; a cluster_sync() must follow.
+__device__ inline void init_barriers(const Shared& s) {
+  for (int i = 0; i < kStages; ++i) {
+    init_barrier(s.full[i], 1);
+    init_barrier(s.empty[i], 2);  // a warpgroup of each block
+  }
+  for (int i = 0; i < 2; ++i) init_barrier(s.turn[i], 4);  // warps
+  for (int i = 0; i < 2 * kSlots; ++i) init_barrier(s.added[i], 1);
+  publish_barriers();
 }
 
 // The stage that is next, and how often it has been used.
-template <int kStages>
 struct StageWalk {
   int stage = 0;
   uint32_t parity = 0;
@@ -74,102 +104,161 @@ struct StageWalk {
     stage = 0;
     parity ^= 1;
   }
+  __device__ void skip(int steps) {
+    stage += steps % kStages;
+    parity ^= steps / kStages & 1;
+    if (stage < kStages) return;
+    stage -= kStages;
+    parity ^= 1;
+  }
 };
 
 struct Tile {
   int row, column;
 };
 // The order of a walk that stays within a band of rows, so that the cache holds what is read again.
-__device__ inline Tile tile_at(int t, int pairs, int tiles_across, int columns_of_tile, int rank) {
-  constexpr int kBand = 8;
-  const int band = t / (kBand * tiles_across), in_band = t % (kBand * tiles_across);
-  const int height = min(kBand, pairs - band * kBand);
-  return {((band * kBand + in_band % height) * 2 + rank) * kRows,
-          in_band / height * columns_of_tile};
-}
+struct TileWalk {
+  int row_tiles, pairs, height;  // of a band
 
+  template <class Sizes, class T>
+  __device__ static TileWalk of(const ProductArgs<T>& p) {
+    TileWalk walk;
+    walk.row_tiles = (p.rows + Sizes::rows - 1) / Sizes::rows;
+    walk.pairs = (p.columns + 2 * kColumns - 1) / (2 * kColumns);
+    const int bands = (walk.row_tiles + kMostBand - 1) / kMostBand;
+    walk.height = (walk.row_tiles + bands - 1) / bands;
+    return walk;
+  }
+  __device__ int tiles() const { return row_tiles * pairs; }
+  template <class Sizes>
+  __device__ Tile at(int t, int rank) const {
+    const int band = t / (height * pairs), in_band = t % (height * pairs);
+    const int rows = min(height, row_tiles - band * height);
+    return {(band * height + in_band % rows) * Sizes::rows, (in_band / rows * 2 + rank) * kColumns};
+  }
+};
+
+// Both blocks of a pair take the same steps: those that touch the tile of either.
 template <class T>
-__device__ bool touches(const ProductArgs<T>& p, int thin, int column, int columns_of_tile) {
-  return p.thin[thin].begin < column + columns_of_tile && column < p.thin[thin].end;
+__device__ bool touches(const ProductArgs<T>& p, int thin, int column) {
+  const int first = column / (2 * kColumns) * (2 * kColumns);
+  return p.thin[thin].begin < first + 2 * kColumns && first < p.thin[thin].end;
+}
+template <class T>
+__device__ int steps_of(const ProductArgs<T>& p, int column) {
+  int steps = p.steps;
+  for (int i = 0; i < p.thins; ++i)
+    if (touches(p, i, column)) steps += p.thin[i].steps;
+  return steps;
 }
 
 // --- copying -------------------------------------------------------------------------------------
 
-template <class Sizes, bool kRowsOfB>
+template <class Sizes, bool kColumnsOfB>
 class Copier {
  public:
   __device__ Copier(const Shared& shared, int rank) : shared_(shared), rank_(rank) {}
 
-  // This block's rows of a and its share of b's boxes, for both blocks.
-  __device__ void step(const CUtensorMap& a, const CUtensorMap& b, int row, int column, int depth) {
+  // This block's columns of b, and its share of a's rows for both blocks.
+  __device__ void step(const CUtensorMap& b, const CUtensorMap (&a)[2], Tile at, int depth) {
     wait(shared_.empty[walk_.stage], walk_.parity ^ 1);
     uint64_t& full = shared_.full[walk_.stage];
     uint8_t* const to = shared_.stages + walk_.stage * Sizes::bytes_of_stage;
     arrive_expecting(full, Sizes::bytes_of_stage);
-    copy_box(to, a, full, depth, row);
-    uint8_t* const to_b = to + Sizes::bytes_of_a;
-    constexpr uint16_t kBoth = 3;
-    if constexpr (kRowsOfB) {
-      for (int box = rank_; box < Sizes::columns / 64; box += 2)
-        copy_box_to(kBoth, to_b + box * 64 * kDepth * 2, b, full, column + box * 64, depth);
+    if constexpr (kColumnsOfB) {
+      for (int box = 0; box < kColumns / kHalf; ++box)
+        copy_box(to + box * kDepth * kLine, b, full, at.column + box * kHalf, depth);
     } else {
-      constexpr int kHalf = Sizes::columns / 2;
-      copy_box_to(kBoth, to_b + rank_ * kHalf * kDepth * 2, b, full, depth, column + rank_ * kHalf);
+      copy_box(to, b, full, depth, at.column);
     }
+    constexpr uint16_t kBoth = 3;
+    const int first = rank_ == 0 ? 0 : Sizes::first_rows;
+    copy_box_to(kBoth, to + Sizes::bytes_of_b + first * kLine, a[rank_], full, depth,
+                at.row + first);
     walk_.advance();
   }
 
  private:
   Shared shared_;
   int rank_;
-  StageWalk<Sizes::stages> walk_;
+  StageWalk walk_;
 };
 
-template <class T, class Sizes, bool kRowsOfB>
-__device__ void copy_tile(Copier<Sizes, kRowsOfB>& copier, const ProductMaps& maps,
+template <class T, class Sizes, bool kColumnsOfB>
+__device__ void copy_tile(Copier<Sizes, kColumnsOfB>& copier, const ProductMaps& maps,
                           const ProductArgs<T>& p, Tile tile) {
-  for (int s = 0; s < p.steps; ++s) copier.step(maps.a, maps.b, tile.row, tile.column, s * kDepth);
+  for (int s = 0; s < p.steps; ++s) copier.step(maps.b, maps.a, tile, s * kDepth);
   for (int i = 0; i < p.thins; ++i)
-    if (touches(p, i, tile.column, Sizes::columns))
+    if (touches(p, i, tile.column))
       for (int s = 0; s < p.thin[i].steps; ++s)
-        copier.step(maps.thin_a[i], maps.thin_b[i], tile.row, tile.column - p.thin[i].begin,
+        copier.step(maps.thin_b[i], maps.thin_a[i], {tile.row, tile.column - p.thin[i].begin},
                     s * kDepth);
 }
 
 // --- multiplying ---------------------------------------------------------------------------------
 
-template <class T, class Sizes, bool kRowsOfB>
+// Of a tile: [half][...] of columns 64 half and on.
+template <class Sizes>
+using TileSums = float[2][Sizes::rows / 2];
+
+template <class T, class Sizes, bool kColumnsOfB>
 class Multiplier {
  public:
-  __device__ Multiplier(const Shared& shared, int half) : shared_(shared), half_(half) {}
+  __device__ Multiplier(const Shared& shared, int group)
+      : shared_(shared),
+        group_(group),
+        b_(descriptor(shared.stages, kDepth * kLine)),
+        a_(descriptor(shared.stages + Sizes::bytes_of_b, 0)) {}
 
-  // sums (=) the products of so many steps; frees the stages of both blocks behind itself.
-  __device__ void multiply_steps(float (&sums)[Sizes::columns / 2], int steps) {
-    int last = 0;
-    for (int s = 0; s < steps; ++s) {
-      wait(shared_.full[walk_.stage], walk_.parity);
-      multiply_stage(sums, shared_.stages + walk_.stage * Sizes::bytes_of_stage, s > 0);
-      if (s > 0) {
-        wait_products<1>();
-        release(last);
-      }
-      last = walk_.stage;
-      walk_.advance();
+  __device__ void skip(int steps) { walk_.skip(steps); }
+
+  // sums (=) a tile's products, the thin ones that touch it too; frees the stages of both blocks
+  // behind itself, and lets the other warpgroup multiply once its own products are issued.
+  __device__ void multiply_tile(TileSums<Sizes>& sums, const ProductArgs<T>& p, int column) {
+    adds_ = false;
+    for (int s = 0; s < p.steps; ++s) step<kDepth>(sums);
+    for (int i = 0; i < p.thins; ++i) {
+      if (!touches(p, i, column)) continue;
+      for (int s = 1; s < p.thin[i].steps; ++s) step<kDepth>(sums);
+      if (p.thin[i].last_depth <= 16)
+        step<16>(sums);
+      else if (p.thin[i].last_depth <= 32)
+        step<32>(sums);
+      else
+        step<kDepth>(sums);
     }
+    if (threadIdx.x % 32 == 0) arrive(shared_.turn[1 - group_]);
     wait_products<0>();
     hold(sums);
-    if (steps > 0) release(last);
+    release(last_);
   }
 
  private:
-  __device__ void multiply_stage(float (&sums)[Sizes::columns / 2], const uint8_t* from, bool add) {
-    constexpr int kStepOfB = kRowsOfB ? 16 * 128 : 32;  // bytes from one depth of 16 to the next
-    const uint64_t a = descriptor(from + half_ * 64 * kDepth * 2, 16, 1024);
-    const uint64_t b = descriptor(from + Sizes::bytes_of_a, kRowsOfB ? 64 * kDepth * 2 : 16, 1024);
+  // Of the stage's depth, the first kUsed.
+  template <int kUsed>
+  __device__ void step(TileSums<Sizes>& sums) {
+    wait(shared_.full[walk_.stage], walk_.parity);
+    multiply_stage<kUsed>(sums);
+    if (adds_) {
+      wait_products<1>();
+      release(last_);
+    }
+    adds_ = true;
+    last_ = walk_.stage;
+    walk_.advance();
+  }
+  template <int kUsed>
+  __device__ void multiply_stage(TileSums<Sizes>& sums) {
+    constexpr int kStepOfA = 32, kStepOfB = kColumnsOfB ? 16 * kLine : 32;  // bytes; of depth 16
+    const uint32_t at = walk_.stage * (Sizes::bytes_of_stage / kUnit);
     begin_products();
 #pragma unroll
-    for (int i = 0; i < kDepth / 16; ++i)
-      multiply<T, kRowsOfB>(sums, a + i * 32 / 16, b + i * kStepOfB / 16, add || i > 0);
+    for (int i = 0; i < kUsed / 16; ++i)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        multiply<T, kColumnsOfB>(sums[half],
+                                 b_ + at + (half * kHalf * kLine + i * kStepOfB) / kUnit,
+                                 a_ + at + i * kStepOfA / kUnit, adds_ || i > 0);
     commit_products();
   }
   __device__ void release(int stage) {
@@ -177,8 +266,11 @@ class Multiplier {
   }
 
   Shared shared_;
-  int half_;
-  StageWalk<Sizes::stages> walk_;
+  int group_;
+  uint32_t b_, a_;  // descriptors, of the first stage
+  StageWalk walk_;
+  bool adds_ = false;  // not the tile's first step
+  int last_ = 0;       // the stage that is being multiplied
 };
 
 // --- results -------------------------------------------------------------------------------------
@@ -201,49 +293,50 @@ __device__ float2 unpack(uint32_t v) {
     return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&v));
 }
 
-// Lane q of each four has piece q of 4 blocks and gets the 4 pieces of block q, or the other way.
-__device__ inline void transpose_four(uint32_t (&v)[4]) {
-  const int q = threadIdx.x & 3;
-#pragma unroll
-  for (int p = 0; p < 4; p += 2) {
-    const uint32_t got = __shfl_xor_sync(~0u, q & 1 ? v[p] : v[p + 1], 1);
-    (q & 1 ? v[p] : v[p + 1]) = got;
-  }
-#pragma unroll
-  for (int p = 0; p < 2; ++p) {
-    const uint32_t got = __shfl_xor_sync(~0u, q & 2 ? v[p] : v[p + 2], 2);
-    (q & 2 ? v[p] : v[p + 2]) = got;
-  }
-}
-
-// A warpgroup's 64 rows on their way out, a few chunks at a time.
+// A warpgroup's tile on its way out: chunk after chunk through its slots, where the addend comes
+// in. Nobody waits for it but the warpgroup itself.
 template <class T, class Sizes>
 class Sender {
  public:
-  __device__ Sender(const Shared& shared, int half)
-      : slots_(shared.slots + half * Sizes::slots * kChunkBytes), barrier_(1 + half) {}
+  __device__ Sender(const Shared& shared, int group)
+      : slots_(shared.slots + group * kSlots * Sizes::bytes_of_slot),
+        added_(shared.added + group * kSlots),
+        barrier_(1 + group) {}
 
   __device__ void send(const ProductMaps& maps, const ProductArgs<T>& p,
-                       const float (&sums)[Sizes::columns / 2], int row, int column) {
-    constexpr int kChunks = Sizes::columns / kChunk;
+                       const TileSums<Sizes>& sums, Tile tile) {
+    constexpr int kChunks = Sizes::rows / Sizes::chunk;
 #pragma unroll
-    for (int first = 0; first < kChunks; first += Sizes::slots) {
-      const int count = min(Sizes::slots, kChunks - first);
-      if (leads()) wait_stores_read();
-      warpgroup_sync(barrier_);
+    for (int half = 0; half < 2; ++half) {
+      const int column = tile.column + half * kHalf;
+      const float2 bias = bias_of(p, column);
 #pragma unroll
-      for (int i = 0; i < Sizes::slots; ++i)
-        if (first + i < kChunks)
-          fill(slots_ + i * kChunkBytes, p, sums, first + i, row, column + (first + i) * kChunk);
-      publish_shared();
-      warpgroup_sync(barrier_);
-      if (leads())
-        for (int i = 0; i < count; ++i)
-          store_box(maps.c, slots_ + i * kChunkBytes, column + (first + i) * kChunk, row);
+      for (int i = 0; i < kChunks; ++i) {
+        const int which = (half * kChunks + i) % kSlots, row = tile.row + i * Sizes::chunk;
+        uint8_t* const slot = slots_ + which * Sizes::bytes_of_slot;
+        if (leads()) {
+          wait_stores_read<kSlots - 1>();
+          if (p.has_addend) {
+            arrive_expecting(added_[which], Sizes::bytes_of_slot);
+            copy_box(slot, maps.addend, added_[which], column, row);
+          }
+        }
+        warpgroup_sync(barrier_);
+        if (p.has_addend) {
+          wait(added_[which], parities_ >> which & 1);
+          parities_ ^= 1u << which;
+          fill<true>(slot, sums[half], i, bias);
+        } else {
+          fill<false>(slot, sums[half], i, bias);
+        }
+        publish_shared();
+        warpgroup_sync(barrier_);
+        if (leads()) store_box(maps.c, slot, column, row);
+      }
     }
   }
   __device__ void finish() const {
-    if (leads()) wait_stores_read();
+    if (leads()) wait_stores_read<0>();
   }
 
  private:
@@ -251,90 +344,79 @@ class Sender {
     return threadIdx.x % 128 == 0;
   }
 
-  // Rows of 128 bytes in pieces of 16, swizzled as the copies expect it.
-  __device__ static void fill(uint8_t* chunk, const ProductArgs<T>& p,
-                              const float (&sums)[Sizes::columns / 2], int which, int row,
-                              int column) {
-    const int lane = threadIdx.x & 31, warp = threadIdx.x / 32 & 3;
-    const int line = warp * 16 + (lane & 15);
-    uint32_t added[4][4] = {};
-    if (p.addend) load_addend(added, p, row + warp * 16 + lane / 4, column + lane % 4 * 8);
-#pragma unroll
-    for (int pair = 0; pair < 4; ++pair) {
-      uint32_t v[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int half = i & 1, j = pair * 2 + i / 2, at = (which * 8 + j) * 4 + half * 2;
-        const float2 add = unpack<T>(added[half * 2 + j / 4][j % 4]);
-        v[i] = p.addend ? pack<T>(sums[at] + add.x, sums[at + 1] + add.y)
-                        : pack<T>(sums[at], sums[at + 1]);
-      }
-      const int piece = pair * 2 + lane / 16;
-      store_matrices(chunk + line * 128 + ((piece ^ (line & 7)) << 4), v);
-    }
+  // Of the lane's columns, l / 4 and 8 further, of the warp's 16.
+  __device__ static float2 bias_of(const ProductArgs<T>& p, int column) {
+    if (!p.bias) return {0, 0};
+    const int first = column + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
+    const auto at = [&](int c) { return c < p.columns ? static_cast<float>(p.bias[c]) : 0.0f; };
+    return {at(first), at(first + 8)};
   }
 
-  // [half * 2 + j / 4][j % 4]: the two columns of row 8 half that belong to sums 4 j + 2 half.
-  __device__ static void load_addend(uint32_t (&added)[4][4], const ProductArgs<T>& p, int row,
-                                     int column) {
+  // A chunk's lines are rows of c, 64 columns in pieces of 16 bytes, swizzled as the copies expect
+  // it. The lane's sums lie in columns, so matrices of 8 x 8 go in and out transposed.
+  template <bool kAdds>
+  __device__ static void fill(uint8_t* slot, const float (&sums)[Sizes::rows / 2], int which,
+                              float2 bias) {
+    const int lane = threadIdx.x % 32, piece = threadIdx.x / 32 % 4 * 2 + lane / 8 % 2;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int r = row + i / 2 * 8, c = column + i % 2 * 32;
-      if (r >= p.rows || c >= p.columns) continue;
-      const uint4 v = *reinterpret_cast<const uint4*>(p.addend + r * p.ld_addend + c);
-      added[i][0] = v.x, added[i][1] = v.y, added[i][2] = v.z, added[i][3] = v.w;
+    for (int j = 0; j < Sizes::chunk / 8; ++j) {
+      const int line = 8 * j + lane % 8;
+      uint8_t* const at = slot + line * kLine + ((piece ^ (line & 7)) << 4);
+      const float* const own = sums + (which * (Sizes::chunk / 8) + j) * 4;
+      float2 near = {bias.x, bias.x}, far = {bias.y, bias.y};
+      if constexpr (kAdds) {
+        uint32_t added[2];
+        load_transposed(added, at);
+        near = unpack<T>(added[0]);
+        far = unpack<T>(added[1]);
+      }
+      store_transposed(
+          at, {pack<T>(own[0] + near.x, own[1] + near.y), pack<T>(own[2] + far.x, own[3] + far.y)});
     }
-#pragma unroll
-    for (int i = 0; i < 4; ++i) transpose_four(added[i]);
   }
 
   uint8_t* slots_;
+  uint64_t* added_;
   int barrier_;
+  uint32_t parities_ = 0;  // of added_
 };
 
 // --- the kernel ----------------------------------------------------------------------------------
 
 // Grid: an even number of blocks, at most one a multiprocessor. Block: kThreadsOfProduct threads.
-template <class T, class Sizes, bool kRowsOfB>
+template <class T, class Sizes, bool kColumnsOfB>
 __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreadsOfProduct, 1)
     product_kernel(const __grid_constant__ ProductMaps maps,
                    const __grid_constant__ ProductArgs<T> p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ uint8_t raw[];
   const Shared shared = shared_of<Sizes>(raw);
-  const int group = threadIdx.x / 128, rank = static_cast<int>(cluster_rank());
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < Sizes::stages; ++i) {
-      init_barrier(shared.full[i], 1);
-      init_barrier(shared.empty[i], 4);  // two warpgroups of two blocks
-    }
-    publish_barriers();
-  }
+  const int rank = static_cast<int>(cluster_rank());
+  if (threadIdx.x == 0) init_barriers(shared);
   cluster_sync();
-  const int pairs = (p.rows + 2 * kRows - 1) / (2 * kRows);
-  const int tiles_across = (p.columns + Sizes::columns - 1) / Sizes::columns;
+  const TileWalk walk = TileWalk::of<Sizes>(p);
   const auto for_each_tile = [&](auto body) {
-    for (int t = blockIdx.x / 2; t < pairs * tiles_across; t += gridDim.x / 2)
-      body(tile_at(t, pairs, tiles_across, Sizes::columns, rank));
+    for (int t = blockIdx.x / 2, turn = 0; t < walk.tiles(); t += gridDim.x / 2, ++turn)
+      body(walk.template at<Sizes>(t, rank), turn);
   };
-  if (group == 0) {
+  if (threadIdx.x < 128) {
     give_registers<40>();
     if (threadIdx.x == 0) {
-      Copier<Sizes, kRowsOfB> copier(shared, rank);
-      for_each_tile([&](Tile tile) { copy_tile(copier, maps, p, tile); });
+      Copier<Sizes, kColumnsOfB> copier(shared, rank);
+      for_each_tile([&](Tile tile, int) { copy_tile(copier, maps, p, tile); });
     }
     __syncwarp();
   } else {
     take_registers<232>();
-    Multiplier<T, Sizes, kRowsOfB> multiplier(shared, group - 1);
-    Sender<T, Sizes> sender(shared, group - 1);
-    float sums[Sizes::columns / 2];
-    for_each_tile([&](Tile tile) {
-      int steps = p.steps;
-      for (int i = 0; i < p.thins; ++i)
-        if (touches(p, i, tile.column, Sizes::columns)) steps += p.thin[i].steps;
-      multiplier.multiply_steps(sums, steps);
-      sender.send(maps, p, sums, tile.row + (group - 1) * 64, tile.column);
+    const int group = static_cast<int>(threadIdx.x) / 128 - 1;
+    Multiplier<T, Sizes, kColumnsOfB> multiplier(shared, group);
+    Sender<T, Sizes> sender(shared, group);
+    TileSums<Sizes> sums;
+    for_each_tile([&](Tile tile, int turn) {
+      if (turn % 2 != group) return multiplier.skip(steps_of(p, tile.column));
+      if (turn > 0) wait(shared.turn[group], (turn - 1) / 2 & 1);
+      multiplier.multiply_tile(sums, p, tile.column);
+      sender.send(maps, p, sums, tile);
     });
     sender.finish();
   }

@@ -20,7 +20,8 @@ bool takes_hidden(const Tensor& gate_up, const Tensor& a, const SwigluHidden& re
   return gate_up.dtype() != DType::f32 && gate_up.dim(0) >= kFewestTokens &&
          adapter::are_chunks(a.dim(0), kMostRanks) && adapter::lies_in_chunks(gate_up) &&
          adapter::lies_in_chunks(a) && adapter::lies_in_chunks(result.y_TF) &&
-         adapter::lies_in_chunks(result.h_TR) && device_memory::has_bf16(a.device().index);
+         adapter::lies_in_chunks(result.h_TR) &&
+         adapter::has_room(a.device(), gated_hidden::Sizes<kMostRanks>::kBytes);
 }
 
 bool is_gate_or_up(const AdapterSegment& s, int64_t width) {
@@ -137,7 +138,7 @@ void swiglu_hidden(const Tensor& gate_up, const Tensor& a, float scale,
                          .width = a.dim(1),
                          .ranks = static_cast<int>(a.dim(0))};
   gated_hidden::cut(p);
-  const Tensor partials = workspace(p.slabs * p.tokens * p.ranks, a.device());
+  const Tensor partials = workspace(gated_hidden::partials_of(p), a.device());
   p.partials = pointer<float>(partials);
   adapter::Sums sums;
   sums.add({.partials = p.partials,
@@ -145,18 +146,21 @@ void swiglu_hidden(const Tensor& gate_up, const Tensor& a, float scale,
             .rows = p.tokens,
             .row_stride = p.ranks,
             .rank_stride = 1,
-            .count = p.slabs,
+            .count = gated_hidden::kHalves * p.slabs,
             .ranks = p.ranks,
             .scale = scale,
             .adds = false,
             .is_f32 = false});
   const cudaStream_t stream = stream_on(a.device());
-  constexpr int64_t kBlockTokens = gated_hidden::kTokens * adapter::kWarps;
-  const dim3 grid(static_cast<unsigned>(divide_up(p.tokens, kBlockTokens)),
+  const dim3 grid(static_cast<unsigned>(gated_hidden::blocks_across(p)),
                   static_cast<unsigned>(p.slabs));
   adapter::dispatch_ranks<16, 32>(a.dtype(), p.ranks, [&](auto type, auto most_ranks) {
     using T = decltype(type);
-    gated_hidden::swiglu_hidden_kernel<T, most_ranks()><<<grid, kThreads, 0, stream>>>(p);
+    constexpr int kBytes = gated_hidden::Sizes<most_ranks()>::kBytes;
+    const auto kernel = gated_hidden::swiglu_hidden_kernel<T, most_ranks()>;
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
+          "swiglu_hidden");
+    kernel<<<grid, kThreads, kBytes, stream>>>(p);
     check(cudaGetLastError(), "swiglu_hidden");
     adapter::add_sums<T>(sums, stream);
   });

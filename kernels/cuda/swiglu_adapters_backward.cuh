@@ -8,11 +8,11 @@
 //   rows of dgate, dup      times the Bs of the projection in front    add to dh (registers),
 //   columns of dgate, dup   times its h                                add to dB,
 //   columns of y            times dh of the projection behind          add to dA,
-// the last two going to partial sums once the slab's tokens are through (adapter_sums.cuh).
+// the last two going to partial sums once the slab's tokens are through (adapter_sums.cuh). Half of
+// the warps have the rows of gate, half those of up; each has sixteen columns of all three.
 //
 // Bytes: 5 T F of 16 bits, and of partial sums about a tenth of that at R = 16: [8192 x 14336] is
-// 1.17 GB + 9 %, 310 us at 4.1 TB/s. A tile is then an SM's every 3900 cycles of 1.5 GHz; the
-// elements take 1500 of them (24 instructions each), the thin products 800.
+// 1.17 GB + 9 %, 310 us at 4.1 TB/s.
 #pragma once
 
 #include "kernels/cuda/adapter_slabs.cuh"
@@ -22,28 +22,28 @@
 
 namespace weft::ops::cuda::gated {
 
-using adapter::kTile;
 using adapter::kWarpRows;
 using adapter::PartialRows;
-using adapter::TilePart;
 
-constexpr int kTokens = 64;  // of a tile
+constexpr int kTokens = 64, kColumns = 128;  // of a tile
+using Tiles = adapter::Tiling<kColumns, kThreads>;
+
 constexpr int kRowGroups = kTokens / kWarpRows;
 constexpr int kStages = 3;
 constexpr int kFewestSubs = 2;
-static_assert(2 * kRowGroups == adapter::kWarps);  // half of the warps have gate's rows
+static_assert(2 * kRowGroups == Tiles::kWarps && kColumns / kWarpRows == Tiles::kWarps);
 // A tile of B is loaded kStages - 1 steps early, where the one before the last lay.
 static_assert(kFewestSubs >= kStages - 1);
 
 template <int kRanks>
 struct Sizes {
   static constexpr int kSubs = 128 / kRanks;  // at most: dh takes kSubs * kRanks / 2 registers
-  static constexpr int kTileElements = kTokens * kTile;
-  static constexpr int kBElements = kTile * kRanks;
+  static constexpr int kTileElements = kTokens * kColumns;
+  static constexpr int kBElements = kColumns * kRanks;
   static constexpr int kHiddenElements = kSubs * kTokens * kRanks;
   static constexpr int kBytes =
       2 * (kStages * 3 * kTileElements + 2 * 2 * kBElements + 3 * kHiddenElements);
-  static_assert(kBytes <= 227 * 1024);
+  static_assert(kBytes <= 227 * 1024 && kSubs >= kFewestSubs);
 };
 
 // The adapter of gate or up.
@@ -74,11 +74,15 @@ struct Params {
   int slab_tiles;  // tiles of columns in a slab
 };
 
+inline int64_t tiles_of(int64_t width) {
+  return divide_up(width, kColumns);
+}
+
 inline void cut_by(Params& p, adapter::SlabSize size) {
   p.subs = size.subs;
   p.slab_tiles = size.tiles;
   p.token_slabs = static_cast<int>(divide_up(p.tokens, int64_t{size.subs} * kTokens));
-  p.slabs = static_cast<int>(divide_up(adapter::tiles_of(p.width), size.tiles));
+  p.slabs = static_cast<int>(divide_up(tiles_of(p.width), size.tiles));
 }
 
 // Elements of the partial sums.
@@ -89,8 +93,8 @@ inline int64_t partials_of(const Params& p) {
 
 // Cuts in the cheapest way for the sizes in `p` (adapter::cut).
 inline void cut(Params& p, int most_subs) {
-  constexpr int64_t kTileBytes = 5 * 2 * kTokens * kTile, kStart = 2 * kTileBytes;
-  const auto most_tiles = static_cast<int>(adapter::tiles_of(p.width));
+  constexpr int64_t kTileBytes = 5 * 2 * kTokens * kColumns, kStart = 2 * kTileBytes;
+  const auto most_tiles = static_cast<int>(tiles_of(p.width));
   cut_by(p, adapter::cheapest_slab(
                 {kFewestSubs, 1}, {most_subs, most_tiles}, [&](adapter::SlabSize size) {
                   cut_by(p, size);
@@ -122,10 +126,10 @@ __device__ inline Slab slab_of_block(const Params& p) {
   Slab slab{.index = static_cast<int>(blockIdx.x) / p.token_slabs,
             .token_slab = static_cast<int>(blockIdx.x) % p.token_slabs};
   slab.token = int64_t{slab.token_slab} * p.subs * kTokens;
-  slab.column = int64_t{slab.index} * p.slab_tiles * kTile;
+  slab.column = int64_t{slab.index} * p.slab_tiles * kColumns;
   slab.tokens = static_cast<int>(min(p.tokens - slab.token, int64_t{p.subs} * kTokens));
-  slab.columns = static_cast<int>(min(p.width - slab.column, int64_t{p.slab_tiles} * kTile));
-  slab.tiles = (slab.columns + kTile - 1) / kTile;
+  slab.columns = static_cast<int>(min(p.width - slab.column, int64_t{p.slab_tiles} * kColumns));
+  slab.tiles = (slab.columns + kColumns - 1) / kColumns;
   return slab;
 }
 
@@ -172,7 +176,7 @@ struct Loads {
 
   __device__ Loads(const Params& params, const Slab& of, const Shared<T, kRanks>& to)
       : p(params), slab(of), shared(to) {
-    const TilePart part;
+    const Tiles part;
     const int64_t token = slab.token + part.row, column = slab.column + part.column;
     dy = static_cast<const T*>(p.dy) + token * p.width + column;
     gate = static_cast<const T*>(p.gate_up) + token * 2 * p.width + column;
@@ -182,14 +186,14 @@ struct Loads {
   }
   __device__ void load_hidden(int which, const void* from, int64_t stride, int ranks) {
     if (ranks == 0) return;
-    adapter::load_ranks<S::kSubs * kTokens, kRanks>(
+    adapter::load_ranks<Tiles, S::kSubs * kTokens, kRanks>(
         shared.hidden_of(which, 0), static_cast<const T*>(from) + slab.token * stride, stride,
         slab.tokens, ranks);
   }
   __device__ void load_b(int front) {
-    const int ranks = p.front[front].ranks, column = tile * kTile;
+    const int ranks = p.front[front].ranks, column = tile * kColumns;
     if (ranks == 0) return;
-    adapter::load_ranks<kTile, kRanks>(
+    adapter::load_ranks<Tiles, kColumns, kRanks>(
         shared.b_of(front, tile),
         static_cast<const T*>(p.front[front].b) + (slab.column + column) * ranks, ranks,
         slab.columns - column, ranks);
@@ -200,13 +204,14 @@ struct Loads {
     if (tile < slab.tiles) {
       if (sub == 0) load_b(0), load_b(1);
       const Stage<T> to = shared.stage(stage);
-      const int column = tile * kTile, columns = slab.columns - column;
+      const int column = tile * kColumns, columns = slab.columns - column;
       const int64_t token = sub * kTokens;
       const auto tokens = static_cast<int>(slab.tokens - token);
       const T* const from = gate + token * 2 * p.width + column;
-      adapter::load_tile<kTokens>(to.gate, from, 2 * p.width, tokens, columns);
-      adapter::load_tile<kTokens>(to.up, from + p.width, 2 * p.width, tokens, columns);
-      adapter::load_tile<kTokens>(to.y, dy + token * p.width + column, p.width, tokens, columns);
+      adapter::load_tile<Tiles, kTokens>(to.gate, from, 2 * p.width, tokens, columns);
+      adapter::load_tile<Tiles, kTokens>(to.up, from + p.width, 2 * p.width, tokens, columns);
+      adapter::load_tile<Tiles, kTokens>(to.y, dy + token * p.width + column, p.width, tokens,
+                                         columns);
       if (++stage == kStages) stage = 0;
       if (++sub == p.subs) sub = 0, ++tile;
     }
@@ -214,44 +219,102 @@ struct Loads {
   }
 };
 
-// The thread's chunks of a stage, which it copied itself, become their gradients and y; those that
-// lie within `tokens` and `columns` leave to dgate too, where the thread's first one goes.
+// Two elements of a word each: gate, up and dy become dgate, dup and y.
+template <class T>
+__device__ void differentiate(unsigned& gates, unsigned& ups, unsigned& dys) {
+  T gate[2], up[2], dy[2];
+  memcpy(gate, &gates, sizeof gates);
+  memcpy(up, &ups, sizeof ups);
+  memcpy(dy, &dys, sizeof dys);
+  SwigluGradient d[2];
+  float y[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const float g = to_float(gate[i]), u = to_float(up[i]), s = sigmoid<T>(g);
+    d[i] = swiglu_gradient(g, u, s, to_float(dy[i]));
+    y[i] = u * (g * s);
+  }
+  gates = mma::pack<T>(d[0].gate, d[1].gate);
+  ups = mma::pack<T>(d[0].up, d[1].up);
+  dys = mma::pack<T>(y[0], y[1]);
+}
+
+// The thread's chunks of a stage, which it copied itself; those that lie within `tokens` and
+// `columns` leave to dgate too, where the thread's first one goes.
 template <class T>
 __device__ void differentiate(const Stage<T>& stage, T* dgate, int64_t width, int tokens,
                               int columns) {
-  constexpr int kCount = kChunk<T>;
-  const TilePart part;
+  const Tiles part;
   tokens = part.column < columns ? tokens - part.row : 0;
-#pragma unroll 1
-  for (int i = 0; i < kTokens / TilePart::kStep; ++i) {
+#pragma unroll 2
+  for (int i = 0; i < kTokens / Tiles::kStep; ++i) {
     const int at = part.place_of(i);
-    float gate[kCount], up[kCount], y[kCount];
-    load_floats<true>(gate, stage.gate + at, kCount);
-    load_floats<true>(up, stage.up + at, kCount);
-    load_floats<true>(y, stage.y + at, kCount);
-#pragma unroll
-    for (int j = 0; j < kCount; ++j) {
-      const float s = sigmoid<T>(gate[j]);
-      const SwigluGradient d = swiglu_gradient(gate[j], up[j], s, y[j]);
-      y[j] = up[j] * (gate[j] * s);
-      gate[j] = d.gate;
-      up[j] = d.up;
-    }
-    store_floats<true>(stage.gate + at, gate, kCount);
-    store_floats<true>(stage.up + at, up, kCount);
-    store_floats<true>(stage.y + at, y, kCount);
-    if (i * TilePart::kStep >= tokens) continue;
-    T* const to = dgate + int64_t{i} * TilePart::kStep * 2 * width;
-    store_floats<true>(to, gate, kCount);
-    store_floats<true>(to + width, up, kCount);
+    uint4& gate_place = *reinterpret_cast<uint4*>(stage.gate + at);
+    uint4& up_place = *reinterpret_cast<uint4*>(stage.up + at);
+    uint4& y_place = *reinterpret_cast<uint4*>(stage.y + at);
+    uint4 gate = gate_place, up = up_place, y = y_place;
+    differentiate<T>(gate.x, up.x, y.x);
+    differentiate<T>(gate.y, up.y, y.y);
+    differentiate<T>(gate.z, up.z, y.z);
+    differentiate<T>(gate.w, up.w, y.w);
+    gate_place = gate;
+    up_place = up;
+    y_place = y;
+    if (i * Tiles::kStep >= tokens) continue;
+    T* const to = dgate + int64_t{i} * Tiles::kStep * 2 * width;
+    store_16_bytes(to, gate);
+    store_16_bytes(to + width, up);
   }
 }
+
+// dh[sub] += more; a register array has no other index.
+template <int kSubs, int kRanks>
+__device__ void add_rows(float (&dh)[kSubs][kRanks / 8][4], const float (&more)[kRanks / 8][4],
+                         int sub) {
+#pragma unroll
+  for (int s = 0; s < kSubs; ++s)
+#pragma unroll
+    for (int i = 0; i < kRanks / 2; ++i)
+      if (s == sub) dh[s][i / 4][i % 4] += more[i / 4][i % 4];
+}
+
+// The warp's sums of sixteen columns of a tile: dB of gate and up, dA.
+template <int kRanks>
+struct ColumnSums {
+  float of[3][kRanks / 8][4] = {};
+  int column = static_cast<int>(threadIdx.x) / kWarp * kWarpRows;
+
+  template <class T>
+  __device__ void add(const Params& p, const Stage<T>& at, const Shared<T, kRanks>& shared,
+                      int sub) {
+    const auto add_one = [&](int which, int ranks, const T* tile) {
+      if (ranks > 0)
+        adapter::add_times_tokens<Tiles, kTokens, kRanks>(of[which], tile, column / 8,
+                                                          shared.hidden_of(which, sub));
+    };
+    add_one(0, p.front[0].ranks, at.gate);
+    add_one(1, p.front[1].ranks, at.up);
+    add_one(2, p.behind.ranks, at.y);
+  }
+  // `first`: the tile's first column.
+  __device__ void store(const Params& p, const Slab& slab, int64_t first) const {
+    const auto store_one = [&](int which, float* partials, int ranks) {
+      const int64_t from = first + column;
+      if (ranks > 0)
+        adapter::store_sums<kRanks>(
+            of[which], 0,
+            {partials + (slab.token_slab * p.width + from) * ranks, p.width - from, ranks});
+    };
+    store_one(0, p.front[0].db_partials, p.front[0].ranks);
+    store_one(1, p.front[1].db_partials, p.front[1].ranks);
+    store_one(2, p.behind.da_partials, p.behind.ranks);
+  }
+};
 
 template <class T, int kRanks>
 __global__ void __launch_bounds__(kThreads, 1)
     swiglu_adapters_kernel(const __grid_constant__ Params p) {
   using S = Sizes<kRanks>;
-  using Rows = float[kRanks / 8][4];  // sums of 16 rows of a warp
   extern __shared__ __align__(128) unsigned char shared_bytes[];
   const Shared<T, kRanks> shared(shared_bytes);
   const Slab slab = slab_of_block(p);
@@ -259,19 +322,19 @@ __global__ void __launch_bounds__(kThreads, 1)
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) loads.next();
 
-  const TilePart part;
+  const Tiles part;
   T* const first = static_cast<T*>(p.gate_up) + (slab.token + part.row) * 2 * p.width +
                    slab.column + part.column;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int front = warp / kRowGroups, row = warp % kRowGroups * kWarpRows;  // of its dh
-  const bool has_front = p.front[front].ranks > 0;
-  Rows dh[S::kSubs] = {};
+  const int row = warp % kRowGroups * kWarpRows, front = warp / kRowGroups;  // of the warp's dh
+  const bool has_rows = p.front[front].ranks > 0;
+  float dh[S::kSubs][kRanks / 8][4] = {};
   int stage = 0;
   for (int tile = 0; tile < slab.tiles; ++tile) {
-    adapter::TimesColumns<kRanks, T> times_b;
-    Rows sums[3] = {};  // of the warp's 16 columns: dB of gate, dB of up, dA
+    adapter::TimesColumns<Tiles, kRanks, T> times_b;
+    ColumnSums<kRanks> columns;
     const T* const b = shared.b_of(front, tile);
-    const int column = tile * kTile;
+    const int column = tile * kColumns;
 #pragma unroll 1
     for (int sub = 0; sub < p.subs; ++sub) {
       mma::wait_for_copy_groups<kStages - 2>();
@@ -280,44 +343,24 @@ __global__ void __launch_bounds__(kThreads, 1)
                     slab.tokens - sub * kTokens, slab.columns - column);
       __syncthreads();  // the stage is whole, and nobody reads the one before it
       loads.next();
-      if (has_front) {
+      if (has_rows) {
         if (sub == 0) times_b.start(b);
-        Rows more = {};
+        float more[kRanks / 8][4] = {};
         times_b.add_to(more, front == 0 ? at.gate : at.up, row, b);
-#pragma unroll
-        for (int s = 0; s < S::kSubs; ++s)
-#pragma unroll
-          for (int i = 0; i < kRanks / 2; ++i)
-            if (s == sub) dh[s][i / 4][i % 4] += more[i / 4][i % 4];
+        add_rows<S::kSubs, kRanks>(dh, more, sub);
       }
-      const auto add = [&](int which, int ranks, const T* tile_of) {
-        if (ranks > 0)
-          adapter::add_times_tokens<kTokens, kRanks>(sums[which], tile_of,
-                                                     shared.hidden_of(which, sub));
-      };
-      add(0, p.front[0].ranks, at.gate);
-      add(1, p.front[1].ranks, at.up);
-      add(2, p.behind.ranks, at.y);
+      columns.add(p, at, shared, sub);
       if (++stage == kStages) stage = 0;
     }
-    const auto store = [&](int which, float* partials, int ranks) {
-      const int64_t from = slab.column + column;
-      if (ranks > 0)
-        adapter::store_sums<kRanks>(
-            sums[which], warp * kWarpRows,
-            {partials + (slab.token_slab * p.width + from) * ranks, p.width - from, ranks});
-    };
-    store(0, p.front[0].db_partials, p.front[0].ranks);
-    store(1, p.front[1].db_partials, p.front[1].ranks);
-    store(2, p.behind.da_partials, p.behind.ranks);
+    columns.store(p, slab, slab.column + column);
   }
-  if (!has_front) return;
+  if (!has_rows) return;
+  const Front& of = p.front[front];
 #pragma unroll
   for (int sub = 0; sub < S::kSubs; ++sub) {
-    const int64_t token = slab.token + int64_t{sub} * kTokens;
-    const Front& of = p.front[front];
+    const int64_t token = slab.token + sub * kTokens + row;
     if (sub < p.subs)
-      adapter::store_sums<kRanks>(dh[sub], row,
+      adapter::store_sums<kRanks>(dh[sub], 0,
                                   {of.dh_partials + (slab.index * p.tokens + token) * of.ranks,
                                    p.tokens - token, of.ranks});
   }

@@ -1,11 +1,13 @@
 // SwiGLU with the hidden part h = y A^T of the projection behind: y is multiplied while it is in
-// registers. Without it the thin product reads y once more.
+// shared memory. Without it the thin product reads y once more.
 //
-// A warp walks over 16 tokens of some columns, 32 at a time. Lane l has chunks of 8 columns of
-// tokens l / 4 and l / 4 + 8; as a product may take its depth in any order, those are its operand
-// as they stand, and chunks of A the other. The next 32 are on their way meanwhile.
+// A block has 64 tokens and a slab of columns. Tiles of 64 x 128 of gate and up, and the columns of
+// A beside them, arrive through a ring of shared memory; y takes gate's place there, leaves to
+// memory, and is multiplied: a warp has sixteen tokens and half of a tile's columns. Where there
+// are tokens for all SMs a block has all columns; else the slabs' sums are partial
+// (adapter_sums.cuh), as those of the halves are.
 //
-// Bytes: 3 T F of 16 bits; A comes from the L1 cache, a third as much.
+// Bytes: 3 T F of 16 bits; A comes from the L2 cache, a tenth as much.
 #pragma once
 
 #include "kernels/cuda/adapter_slabs.cuh"
@@ -15,38 +17,57 @@
 
 namespace weft::ops::cuda::gated_hidden {
 
-constexpr int kTokens = 16;   // of a warp
-constexpr int kColumns = 32;  // of a round
-constexpr int kBlocksOfSm = 3;
+using adapter::kWarpRows;
+
+constexpr int kTokens = 64, kColumns = 128;  // of a tile
+using Tiles = adapter::Tiling<kColumns, kThreads>;
+
+constexpr int kRowGroups = kTokens / kWarpRows;
+constexpr int kHalves = Tiles::kWarps / kRowGroups;  // of a tile's columns
+constexpr int kStages = 5;
+
+template <int kRanks>
+struct Sizes {
+  static constexpr int kTileElements = kTokens * kColumns;
+  static constexpr int kStageElements = 2 * kTileElements + kRanks * kColumns;
+  static constexpr int kBytes = 2 * kStages * kStageElements;
+  static_assert(kBytes <= 227 * 1024);
+};
 
 // Given to the kernel by value.
 struct Params {
   const void* gate_up;  // [tokens, 2 width]
   const void* a;        // [ranks, width]
   void* y;              // [tokens, width]
-  float* partials;      // [slabs, tokens, ranks]
+  float* partials;      // [kHalves * slabs, tokens, ranks]
   int64_t tokens, width;
   int ranks;  // a multiple of 8
   int slabs;
-  int rounds;  // of columns in a slab
+  int slab_tiles;
 };
+
+inline int64_t blocks_across(const Params& p) {
+  return divide_up(p.tokens, kTokens);
+}
+inline int64_t partials_of(const Params& p) {
+  return kHalves * p.slabs * p.tokens * p.ranks;
+}
 
 // Cuts in the cheapest way for the sizes in `p` (adapter::cut).
 inline void cut(Params& p) {
-  constexpr int64_t kBlockTokens = kTokens * adapter::kWarps, kSlots = adapter::kSms * kBlocksOfSm;
-  constexpr int64_t kRoundBytes = 3 * 2 * kBlockTokens * kColumns, kStart = 2 * kRoundBytes;
+  constexpr int64_t kTileBytes = 3 * 2 * kTokens * kColumns, kStart = 3 * kTileBytes;
   const int64_t all = divide_up(p.width, kColumns);
   const auto cost = [&](adapter::SlabSize size) {
-    const int64_t slabs = divide_up(all, size.tiles);
-    const int64_t turns = divide_up(slabs * divide_up(p.tokens, kBlockTokens), kSlots);
-    return turns * kSlots * (size.tiles * kRoundBytes + kStart) +
-           2 * 4 * slabs * p.tokens * p.ranks;
+    p.slabs = static_cast<int>(divide_up(all, size.tiles));
+    return divide_up(p.slabs * blocks_across(p), adapter::kSms) * adapter::kSms *
+               (size.tiles * kTileBytes + kStart) +
+           2 * 4 * partials_of(p);
   };
-  p.rounds = adapter::cheapest_slab({1, 1}, {1, static_cast<int>(all)}, cost).tiles;
-  p.slabs = static_cast<int>(divide_up(all, p.rounds));
+  p.slab_tiles = adapter::cheapest_slab({1, 1}, {1, static_cast<int>(all)}, cost).tiles;
+  p.slabs = static_cast<int>(divide_up(all, p.slab_tiles));
 }
 
-// y of two elements that share a word.
+// Two elements of a word: y.
 template <class T>
 __device__ unsigned gated(unsigned gates, unsigned ups) {
   T gate[2], up[2];
@@ -55,110 +76,116 @@ __device__ unsigned gated(unsigned gates, unsigned ups) {
   const auto y = [](float g, float u) { return u * (g * sigmoid<T>(g)); };
   return mma::pack<T>(y(to_float(gate[0]), to_float(up[0])), y(to_float(gate[1]), to_float(up[1])));
 }
-// Of a chunk.
-template <class T>
-__device__ uint4 gated(const uint4& gate, const uint4& up) {
-  return {gated<T>(gate.x, up.x), gated<T>(gate.y, up.y), gated<T>(gate.z, up.z),
-          gated<T>(gate.w, up.w)};
-}
 
-// A chunk, or zeros.
+// A tile of gate, which becomes y, one of up, and of A's columns [ranks, kColumns].
 template <class T>
-__device__ uint4 load_or_zeros(const T* from, bool real) {
-  return real ? *reinterpret_cast<const uint4*>(from) : uint4{};
-}
-
-// sums[16 ranks, 8 tokens] += a y^T over 32 columns: y is the lane's chunk of token l / 4, a those
-// of A's rows l / 4 and l / 4 + 8.
-template <class T>
-__device__ void add_chunks(float (&sums)[4], const uint4 (&a)[2], const uint4& y, T type) {
-  mma::product(sums, {a[0].x, a[1].x, a[0].y, a[1].y}, y.x, y.y, type);
-  mma::product(sums, {a[0].z, a[1].z, a[0].w, a[1].w}, y.z, y.w, type);
-}
-
-// The lane's place: its first token, and whether each half's is one.
-struct Place {
-  int64_t token;
-  bool real[2];
+struct Stage {
+  T *y, *up, *a;
 };
-
-// A lane's chunks of a round.
-struct Round {
-  uint4 gate[2], up[2];
-
-  template <class T>
-  __device__ void load(const T* row, int64_t width, const Place& place, int64_t column) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const T* const at = row + half * 8 * 2 * width + column;
-      const bool there = place.real[half] && column < width;
-      gate[half] = load_or_zeros(at, there);
-      up[half] = load_or_zeros(at + width, there);
-    }
-  }
-};
-
-// Of A's rows l / 4 and l / 4 + 8 of each sixteen.
-template <int kRanks, class T>
-__device__ void load_a(uint4 (&to)[kRanks / 16][2], const T* a, const Params& p, int64_t column) {
-#pragma unroll
-  for (int i = 0; i < kRanks / 8; ++i) {
-    const int rank = 8 * i + threadIdx.x % kWarp / 4;
-    to[i / 2][i % 2] =
-        load_or_zeros(a + rank * p.width + column, rank < p.ranks && column < p.width);
-  }
-}
-
-// Of a slab's sums [tokens, ranks]; `token` is the first of eight.
-__device__ inline void store_hidden(const float (&sums)[4], const Params& p, int64_t token,
-                                    int first_rank) {
-  const int lane = threadIdx.x % kWarp;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int64_t t = token + lane % 4 * 2 + i % 2;
-    const int rank = first_rank + lane / 4 + i / 2 * 8;
-    if (t < p.tokens && rank < p.ranks)
-      p.partials[(blockIdx.y * p.tokens + t) * p.ranks + rank] = sums[i];
-  }
-}
-
-// Grid: groups of kTokens tokens a warp, slabs.
 template <class T, int kRanks>
-__global__ void __launch_bounds__(kThreads, kBlocksOfSm)
-    swiglu_hidden_kernel(const __grid_constant__ Params p) {
-  const int lane = threadIdx.x % kWarp;
-  const int64_t first_token =
-      (int64_t{blockIdx.x} * adapter::kWarps + threadIdx.x / kWarp) * kTokens;
-  if (first_token >= p.tokens) return;
-  const int64_t token = first_token + lane / 4;
-  const Place place{token, {token < p.tokens, token + 8 < p.tokens}};
-  const T* const row = static_cast<const T*>(p.gate_up) + token * 2 * p.width;
-  T* const y = static_cast<T*>(p.y) + token * p.width;
-  const int64_t begin = int64_t{blockIdx.y} * p.rounds * kColumns, first = begin + lane % 4 * 8;
-  const int64_t end = min(begin + p.rounds * kColumns, p.width) - begin;
-  float sums[2][kRanks / 16][4] = {};
-  Round next;
-  next.load(row, p.width, place, first);
-  for (int64_t i = 0; i < end; i += kColumns) {
-    const int64_t column = first + i;
-    const Round at = next;
-    uint4 a[kRanks / 16][2];
-    load_a<kRanks>(a, static_cast<const T*>(p.a), p, column);
-    if (i + kColumns < end) next.load(row, p.width, place, column + kColumns);
+__device__ Stage<T> stage_of(unsigned char* shared_bytes, int i) {
+  using S = Sizes<kRanks>;
+  T* const first = reinterpret_cast<T*>(shared_bytes) + i * S::kStageElements;
+  return {first, first + S::kTileElements, first + 2 * S::kTileElements};
+}
+
+// What a block has of the matrices.
+struct Slab {
+  int64_t token, column;  // the first
+  int tokens, columns;    // as far as there are so many
+
+  __device__ explicit Slab(const Params& p) {
+    token = int64_t{blockIdx.x} * kTokens;
+    column = int64_t{blockIdx.y} * p.slab_tiles * kColumns;
+    tokens = static_cast<int>(min(p.tokens - token, int64_t{kTokens}));
+    columns = static_cast<int>(min(p.width - column, int64_t{p.slab_tiles} * kColumns));
+  }
+};
+
+// A group of copies, empty behind the slab's last tile.
+template <class T, int kRanks>
+__device__ void load_stage(const Params& p, const Slab& slab, int tile, const Stage<T>& to) {
+  const int first = tile * kColumns, columns = slab.columns - first;
+  if (columns > 0) {
+    const Tiles part;
+    const T* const gate = static_cast<const T*>(p.gate_up) + (slab.token + part.row) * 2 * p.width +
+                          slab.column + first + part.column;
+    adapter::load_tile<Tiles, kTokens>(to.y, gate, 2 * p.width, slab.tokens, columns);
+    adapter::load_tile<Tiles, kTokens>(to.up, gate + p.width, 2 * p.width, slab.tokens, columns);
+    const T* const a =
+        static_cast<const T*>(p.a) + part.row * p.width + slab.column + first + part.column;
+    adapter::load_tile<Tiles, kRanks>(to.a, a, p.width, p.ranks, columns);
+  }
+  mma::end_copy_group();
+}
+
+// The thread's chunks of a stage, which it copied itself, become y there and, within `tokens` and
+// `columns`, in memory, where the thread's first one goes to `y`.
+template <class T>
+__device__ void make_y(const Stage<T>& stage, T* y, int64_t width, int tokens, int columns) {
+  const Tiles part;
+  tokens = part.column < columns ? tokens - part.row : 0;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const uint4 made = gated<T>(at.gate[half], at.up[half]);
-      if (place.real[half] && column < p.width)
-        store_16_bytes(y + half * 8 * p.width + column, made);
+  for (int i = 0; i < kTokens / Tiles::kStep; ++i) {
+    const int at = part.place_of(i);
+    uint4& place = *reinterpret_cast<uint4*>(stage.y + at);
+    const uint4 gate = place, up = *reinterpret_cast<const uint4*>(stage.up + at);
+    const uint4 made{gated<T>(gate.x, up.x), gated<T>(gate.y, up.y), gated<T>(gate.z, up.z),
+                     gated<T>(gate.w, up.w)};
+    place = made;
+    if (i * Tiles::kStep < tokens) store_16_bytes(y + int64_t{i} * Tiles::kStep * width, made);
+  }
+}
+
+// sums[16 tokens, ranks] += y A^T over the warp's half of a tile.
+template <int kRanks, class T>
+__device__ void add_columns(float (&sums)[kRanks / 8][4], const Stage<T>& stage) {
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const int row = warp % kRowGroups * kWarpRows + lane % 16;
+  constexpr int kDepth = Tiles::kColumns / 16 / kHalves;
 #pragma unroll
-      for (int n = 0; n < kRanks / 16; ++n) add_chunks(sums[half][n], a[n], made, T());
+  for (int k = 0; k < kDepth; ++k) {
+    const int chunk = (warp / kRowGroups * kDepth + k) * 2;
+    unsigned y[4];
+    mma::load_matrices(y, stage.y + adapter::place<Tiles::kChunks>(row, chunk + lane / 16));
+#pragma unroll
+    for (int i = 0; i < kRanks / 16; ++i) {
+      unsigned a[4];
+      mma::load_matrices(a, stage.a + adapter::place<Tiles::kChunks>(
+                                          16 * i + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2));
+      adapter::add_product<kRanks>(sums, y, a, i, T());
     }
   }
+}
+
+// Grid: groups of kTokens tokens, slabs.
+template <class T, int kRanks>
+__global__ void __launch_bounds__(kThreads, 1)
+    swiglu_hidden_kernel(const __grid_constant__ Params p) {
+  extern __shared__ __align__(128) unsigned char shared_bytes[];
+  const Slab slab(p);
+  const auto load = [&](int tile) {
+    load_stage<T, kRanks>(p, slab, tile, stage_of<T, kRanks>(shared_bytes, tile % kStages));
+  };
 #pragma unroll
-  for (int half = 0; half < 2; ++half)
-#pragma unroll
-    for (int n = 0; n < kRanks / 16; ++n)
-      store_hidden(sums[half][n], p, first_token + 8 * half, 16 * n);
+  for (int i = 0; i < kStages - 1; ++i) load(i);
+
+  const Tiles part;
+  T* const y = static_cast<T*>(p.y) + (slab.token + part.row) * p.width + slab.column + part.column;
+  float sums[kRanks / 8][4] = {};
+  for (int tile = 0; tile * kColumns < slab.columns; ++tile) {
+    mma::wait_for_copy_groups<kStages - 2>();
+    const Stage<T> stage = stage_of<T, kRanks>(shared_bytes, tile % kStages);
+    make_y(stage, y + tile * kColumns, p.width, slab.tokens, slab.columns - tile * kColumns);
+    __syncthreads();  // the stage is whole, and nobody reads the one before it
+    load(tile + kStages - 1);
+    add_columns<kRanks>(sums, stage);
+  }
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int64_t token = slab.token + warp % kRowGroups * kWarpRows;
+  const int64_t part_index = blockIdx.y * kHalves + warp / kRowGroups;
+  adapter::store_sums<kRanks>(
+      sums, 0, {p.partials + (part_index * p.tokens + token) * p.ranks, p.tokens - token, p.ranks});
 }
 
 }  // namespace weft::ops::cuda::gated_hidden
