@@ -148,4 +148,14 @@ void fill(const Tensor& x, float value) {
   backend(x, value);
 }
 
+void zero(const std::vector<Tensor>& tensors) {
+  if (tensors.empty()) return;
+  const Device device = tensors.front().device();
+  for (const Tensor& x : tensors)
+    CHECK(x.defined() && x.device() == device, "zero on {} and {}", to_string(device),
+          to_string(x.device()));
+  auto backend = device.is_cpu() ? cpu::zero : cuda::zero;
+  backend(tensors);
+}
+
 }  // namespace weft::ops

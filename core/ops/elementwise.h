@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "core/ops/matrix.h"
 #include "core/tensor/tensor.h"
@@ -57,6 +58,7 @@ struct UniformFill {
 };
 void fill_uniform(const Tensor& x, const UniformFill& fill);
 void fill(const Tensor& x, float value);
+void zero(const std::vector<Tensor>& tensors);  // every byte, of whatever dtypes
 
 namespace cpu {
 void add(const Tensor& a, const Tensor& b, const Tensor& y);
@@ -75,6 +77,7 @@ void sum_squares(const Tensor& x, const Tensor& out);
 void fill_normal(const Tensor& x, const NormalFill& fill);
 void fill_uniform(const Tensor& x, const UniformFill& fill);
 void fill(const Tensor& x, float value);
+void zero(const std::vector<Tensor>& tensors);
 }  // namespace cpu
 namespace cuda {
 void add(const Tensor& a, const Tensor& b, const Tensor& y);
@@ -93,6 +96,7 @@ void sum_squares(const Tensor& x, const Tensor& out);
 void fill_normal(const Tensor& x, const NormalFill& fill);
 void fill_uniform(const Tensor& x, const UniformFill& fill);
 void fill(const Tensor& x, float value);
+void zero(const std::vector<Tensor>& tensors);
 }  // namespace cuda
 
 }  // namespace weft::ops

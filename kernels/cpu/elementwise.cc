@@ -142,4 +142,8 @@ void fill(const Tensor& x, float value) {
   });
 }
 
+void zero(const std::vector<Tensor>& tensors) {
+  for (const Tensor& x : tensors) x.zero_();
+}
+
 }  // namespace weft::ops::cpu

@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/chunks.cuh"
 #include "kernels/cuda/exact.cuh"
+#include "kernels/cuda/launch_table.cuh"
 
 namespace weft::ops::cuda {
 namespace {
@@ -124,6 +125,35 @@ void sum_of(const Tensor& x, const Tensor& out, const char* op) {
   check(cudaGetLastError(), op);
 }
 
+// Bytes of a tensor.
+struct Bytes {
+  unsigned char* data;
+  int64_t count;
+};
+using ZeroTable = LaunchTable<Bytes>;
+constexpr int kBytesAtOnce = 16;
+
+__global__ void zero_kernel(const __grid_constant__ ZeroTable table) {
+  const Share share = table.share();
+  const Bytes bytes = table.at[share.entry];
+  const FlatPlan plan = plan_flat<kBytesAtOnce>(bytes.count, bytes.data);
+  const int64_t first = share.first_item();
+  const Pack<unsigned char, kBytesAtOnce> zeros{};
+#pragma unroll 1  // else each thread divides by the stride first
+  for (int64_t p = first; p < plan.packs; p += share.item_stride())
+    store_pack(bytes.data + plan.head + p * kBytesAtOnce, zeros);
+  if (first < count_singles<kBytesAtOnce>(plan))
+    bytes.data[single_at<kBytesAtOnce>(plan, first)] = 0;
+}
+
+void add_bytes(ZeroTable& table, const Tensor& x) {
+  constexpr int64_t kPacksAThread = 4;
+  const auto count = static_cast<int64_t>(x.bytes());
+  if (count > 0)
+    table.add({static_cast<unsigned char*>(x.raw()), count},
+              blocks_for(count, kThreads * kBytesAtOnce * kPacksAThread));
+}
+
 }  // namespace
 
 void add(const Tensor& a, const Tensor& b, const Tensor& y) {
@@ -185,6 +215,15 @@ void fill(const Tensor& x, float value) {
     using T = decltype(type);
     map(x, "fill", Value{value}, pointer<T>(x));
   });
+}
+
+void zero(const std::vector<Tensor>& tensors) {
+  if (tensors.empty()) return;
+  const cudaStream_t stream = stream_on(tensors.front().device());
+  launch_in_tables<Bytes>(tensors, add_bytes, [&](const ZeroTable& table) {
+    zero_kernel<<<table.blocks(), kThreads, 0, stream>>>(table);
+  });
+  check(cudaGetLastError(), "zero");
 }
 
 }  // namespace weft::ops::cuda

@@ -52,5 +52,8 @@ void fill_uniform(const Tensor&, const UniformFill&) {
 void fill(const Tensor&, float) {
   no_cuda("fill");
 }
+void zero(const std::vector<Tensor>&) {
+  no_cuda("zero");
+}
 
 }  // namespace weft::ops::cuda

@@ -119,6 +119,29 @@ TEST_P(Elementwise, SumOfSquaresDoesNotOverflowF32) {
   EXPECT_NEAR(number(out) / (2 * value * value), 1.0, 0.02);
 }
 
+// More ranges than a GPU takes in a launch, apart from each other and side by side.
+TEST_P(Elementwise, ZeroWritesTheRangesAlone) {
+  constexpr int64_t kElements = 300000;
+  const Tensor x = test::random_tensor({kElements}, dtype(), 1);
+  const Tensor y = test::random_tensor({kElements}, DType::i32, 2, 1e6);
+  Doubles want_x = test::to_doubles(x), want_y = test::to_doubles(y);
+  std::vector<Tensor> ranges;
+  int64_t at = 1;
+  for (int64_t i = 0; i < 500; ++i) {
+    const int64_t n = i % 10 == 0 ? 0 : i == 123 ? 100003 : i * 37 % 211;
+    const bool of_x = i % 3 != 1;
+    ranges.push_back((of_x ? x : y).flat(at, {n}));
+    std::fill_n((of_x ? want_x : want_y).begin() + at, n, 0.0);
+    at += n + i % 4;
+  }
+  ASSERT_LT(at, kElements);
+  zero(ranges);
+  EXPECT_EQ(test::to_doubles(x), want_x);
+  EXPECT_EQ(test::to_doubles(y), want_y);
+  zero({});
+  zero({Tensor::empty({0}, dtype(), device())});
+}
+
 TEST_P(Elementwise, FillsWithAValue) {
   for (int64_t n : {0, 1, 100003}) {
     const Tensor x = Tensor::empty({n}, dtype(), device());
@@ -186,6 +209,7 @@ TEST(ElementwiseChecks, RefuseWhatDoesNotFit) {
   EXPECT_THROW(cast(a, b), Error);
   EXPECT_THROW(sum(a, b), Error);
   EXPECT_THROW(add(a, Tensor::zeros({4}, DType::i32)), Error);
+  EXPECT_THROW(zero({a, Tensor()}), Error);
 }
 
 }  // namespace
