@@ -33,9 +33,10 @@ void scale_columns(const Matrix& y_TN,
 void column_dot(const Matrix& a_TN, const Matrix& b_TN,
                 const Tensor& out_N);  // out f32 += sum_t a b
 
-// Sums in f64 in a fixed order whatever the thread count; out is [1] f64 (=).
+// Sums in f64 in a fixed order, whatever the thread count and the other tensors; out is f64 (=),
+// one a tensor.
 void sum(const Tensor& x, const Tensor& out);
-void sum_squares(const Tensor& x, const Tensor& out);
+void sums_of_squares(const std::vector<Tensor>& tensors, const Tensor& out);
 
 // x[i] = mean + std * normal of global index g = first_index + i: the value of an element depends
 // on (seed, name, g) only. Philox keyed by mix(seed, hash_name(name)), counter (g / 4, low and high
@@ -73,7 +74,7 @@ void scale_columns(const Matrix& y, const Tensor& factor);
 void column_dot(const Matrix& a, const Matrix& b, const Tensor& out);
 void row_norms(const Tensor& w, const Tensor& norms);
 void sum(const Tensor& x, const Tensor& out);
-void sum_squares(const Tensor& x, const Tensor& out);
+void sums_of_squares(const std::vector<Tensor>& tensors, const Tensor& out);
 void fill_normal(const Tensor& x, const NormalFill& fill);
 void fill_uniform(const Tensor& x, const UniformFill& fill);
 void fill(const Tensor& x, float value);
@@ -92,7 +93,7 @@ void scale_columns(const Matrix& y, const Tensor& factor);
 void column_dot(const Matrix& a, const Matrix& b, const Tensor& out);
 void row_norms(const Tensor& w, const Tensor& norms);
 void sum(const Tensor& x, const Tensor& out);
-void sum_squares(const Tensor& x, const Tensor& out);
+void sums_of_squares(const std::vector<Tensor>& tensors, const Tensor& out);
 void fill_normal(const Tensor& x, const NormalFill& fill);
 void fill_uniform(const Tensor& x, const UniformFill& fill);
 void fill(const Tensor& x, float value);

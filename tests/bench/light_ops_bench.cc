@@ -128,7 +128,7 @@ void bench_flat(int64_t n) {
   report("cast bf16 to f32", DType::f32, 6 * count, [&] { ops::cast(h, x); });
   report("cast f32 to f16", DType::f32, 6 * count, [&] { ops::cast(x, f); });
   report("cast f16 to f32", DType::f32, 6 * count, [&] { ops::cast(f, x); });
-  report("sum_squares", DType::f32, 4 * count, [&] { ops::sum_squares(x, total); });
+  report("sums_of_squares", DType::f32, 4 * count, [&] { ops::sums_of_squares({x}, total); });
   report("fill_normal", DType::f32, 4 * count, [&] { ops::fill_normal(x, {}); });
 }
 
