@@ -45,7 +45,8 @@ class Adamw {
   // One update of every segment, or none where a loss or gradient is not finite. gathered [ranks,
   // shards + losses] f64: see ops::UpdateControlArgs. `step` keys stochastic rounding. Returns
   // ops::StepReport's numbers; nobody waits for a GPU. `updated(i)` is called once shard i's value
-  // is written, in order: parallel::Units::publish.
+  // is written, in order: parallel::Units::publish. Small shards are written together, and large
+  // ones before the next are begun.
   Tensor update(double lr, int64_t step, const Tensor& gathered,
                 const std::function<void(size_t shard)>& updated = {});
   // The factor of the loss now: [1] f32, where the shards are.
@@ -72,7 +73,7 @@ class Adamw {
     int64_t begin = 0;  // and its first element's index in the parameter
   };
   void add_runs(size_t shard);
-  void update_run(const Run& run, double lr, uint64_t key);
+  ops::AdamwRun arguments_of(const Run& run, double lr, uint64_t key) const;
   bool rounds_stochastically(const nn::Shard& shard) const;
 
   std::vector<nn::Shard> shards_;

@@ -35,6 +35,30 @@ void fill_part(const nn::Parameter& p, const Tensor& part, uint64_t seed, int64_
   }
 }
 
+// Adds the gradients of the buffer's parameters that are `wanted` to `to`, neighbours as one range.
+template <class Wanted>
+void add_gradients(const FlatBuffer& buffer, const Tensor& grad, std::vector<Tensor>& to,
+                   const Wanted& wanted) {
+  int64_t begin = 0, end = 0;  // of the range that may go on
+  const auto close = [&] {
+    if (end > begin) to.push_back(grad.flat(begin, {end - begin}));
+  };
+  for (const FlatEntry& e : buffer.entries) {
+    if (!wanted(*e.parameter)) continue;
+    if (e.offset != end) {
+      close();
+      begin = e.offset;
+    }
+    end = e.offset + e.count;
+  }
+  close();
+}
+
+// Whether it was, and it is no longer.
+bool end_stale(nn::Parameter& p) {
+  return std::exchange(p.stale, false);
+}
+
 }  // namespace
 
 Units::Units(std::vector<nn::Unit> units, std::shared_ptr<Communicator> data,
@@ -185,23 +209,29 @@ void Units::publish(size_t shard) {
 }
 
 void Units::zero_gradients() {
+  std::vector<Tensor> zeros;
   for (size_t b = 0; b < memory_.size(); ++b) {
     if (!memory_[b].grad.defined()) continue;
-    for (const FlatEntry& e : table_.buffers()[b].entries) {
-      e.parameter->stale = e.parameter->grad_is_product;
-      if (!e.parameter->stale) e.parameter->grad.zero_();
-    }
+    add_gradients(table_.buffers()[b], memory_[b].grad, zeros, [](nn::Parameter& p) {
+      p.stale = p.grad_is_product;
+      return !p.stale;
+    });
   }
+  ops::zero(zeros);
   begin_step();
 }
 
 void Units::zero_stale_gradients() {
-  for (size_t b = 0; b < memory_.size(); ++b) zero_stale_gradients(b);
+  std::vector<Tensor> zeros;
+  for (size_t b = 0; b < memory_.size(); ++b)
+    add_gradients(table_.buffers()[b], memory_[b].grad, zeros, end_stale);
+  ops::zero(zeros);
 }
 
 void Units::zero_stale_gradients(size_t b) {
-  for (const FlatEntry& e : table_.buffers()[b].entries)
-    if (std::exchange(e.parameter->stale, false)) e.parameter->grad.zero_();
+  std::vector<Tensor> zeros;
+  add_gradients(table_.buffers()[b], memory_[b].grad, zeros, end_stale);
+  ops::zero(zeros);
 }
 
 std::vector<nn::Shard> Units::shards() const {

@@ -28,7 +28,7 @@ void check_alike(const Matrix& a, const Matrix& b) {
 
 void check_sum(const Tensor& x, const Tensor& out) {
   CHECK(is_compute_type(x.dtype(), x.device()), "x is {}", name_of(x.dtype()));
-  CHECK(out.numel() == 1 && out.dtype() == DType::f64 && out.device() == x.device());
+  CHECK(out.dtype() == DType::f64 && out.device() == x.device());
 }
 
 }  // namespace
@@ -120,14 +120,17 @@ Tensor row_norms(const Tensor& w_NK) {
 
 void sum(const Tensor& x, const Tensor& out) {
   check_sum(x, out);
+  CHECK(out.numel() == 1);
   auto backend = x.device().is_cpu() ? cpu::sum : cuda::sum;
   backend(x, out);
 }
 
-void sum_squares(const Tensor& x, const Tensor& out) {
-  check_sum(x, out);
-  auto backend = x.device().is_cpu() ? cpu::sum_squares : cuda::sum_squares;
-  backend(x, out);
+void sums_of_squares(const std::vector<Tensor>& tensors, const Tensor& out) {
+  CHECK(out.numel() == static_cast<int64_t>(tensors.size()), "{} sums of {} tensors", out.numel(),
+        tensors.size());
+  for (const Tensor& x : tensors) check_sum(x, out);
+  auto backend = out.device().is_cpu() ? cpu::sums_of_squares : cuda::sums_of_squares;
+  backend(tensors, out);
 }
 
 void fill_normal(const Tensor& x, const NormalFill& fill) {
@@ -146,6 +149,16 @@ void fill(const Tensor& x, float value) {
   CHECK(is_compute_type(x.dtype(), x.device()), "x is {}", name_of(x.dtype()));
   auto backend = x.device().is_cpu() ? cpu::fill : cuda::fill;
   backend(x, value);
+}
+
+void zero(const std::vector<Tensor>& tensors) {
+  if (tensors.empty()) return;
+  const Device device = tensors.front().device();
+  for (const Tensor& x : tensors)
+    CHECK(x.defined() && x.device() == device, "zero on {} and {}", to_string(device),
+          to_string(x.device()));
+  auto backend = device.is_cpu() ? cpu::zero : cuda::zero;
+  backend(tensors);
 }
 
 }  // namespace weft::ops

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "core/ops/matrix.h"
 #include "core/tensor/tensor.h"
@@ -32,9 +33,10 @@ void scale_columns(const Matrix& y_TN,
 void column_dot(const Matrix& a_TN, const Matrix& b_TN,
                 const Tensor& out_N);  // out f32 += sum_t a b
 
-// Sums in f64 in a fixed order whatever the thread count; out is [1] f64 (=).
+// Sums in f64 in a fixed order, whatever the thread count and the other tensors; out is f64 (=),
+// one a tensor.
 void sum(const Tensor& x, const Tensor& out);
-void sum_squares(const Tensor& x, const Tensor& out);
+void sums_of_squares(const std::vector<Tensor>& tensors, const Tensor& out);
 
 // x[i] = mean + std * normal of global index g = first_index + i: the value of an element depends
 // on (seed, name, g) only. Philox keyed by mix(seed, hash_name(name)), counter (g / 4, low and high
@@ -57,6 +59,7 @@ struct UniformFill {
 };
 void fill_uniform(const Tensor& x, const UniformFill& fill);
 void fill(const Tensor& x, float value);
+void zero(const std::vector<Tensor>& tensors);  // every byte, of whatever dtypes
 
 namespace cpu {
 void add(const Tensor& a, const Tensor& b, const Tensor& y);
@@ -71,10 +74,11 @@ void scale_columns(const Matrix& y, const Tensor& factor);
 void column_dot(const Matrix& a, const Matrix& b, const Tensor& out);
 void row_norms(const Tensor& w, const Tensor& norms);
 void sum(const Tensor& x, const Tensor& out);
-void sum_squares(const Tensor& x, const Tensor& out);
+void sums_of_squares(const std::vector<Tensor>& tensors, const Tensor& out);
 void fill_normal(const Tensor& x, const NormalFill& fill);
 void fill_uniform(const Tensor& x, const UniformFill& fill);
 void fill(const Tensor& x, float value);
+void zero(const std::vector<Tensor>& tensors);
 }  // namespace cpu
 namespace cuda {
 void add(const Tensor& a, const Tensor& b, const Tensor& y);
@@ -89,10 +93,11 @@ void scale_columns(const Matrix& y, const Tensor& factor);
 void column_dot(const Matrix& a, const Matrix& b, const Tensor& out);
 void row_norms(const Tensor& w, const Tensor& norms);
 void sum(const Tensor& x, const Tensor& out);
-void sum_squares(const Tensor& x, const Tensor& out);
+void sums_of_squares(const std::vector<Tensor>& tensors, const Tensor& out);
 void fill_normal(const Tensor& x, const NormalFill& fill);
 void fill_uniform(const Tensor& x, const UniformFill& fill);
 void fill(const Tensor& x, float value);
+void zero(const std::vector<Tensor>& tensors);
 }  // namespace cuda
 
 }  // namespace weft::ops

@@ -22,18 +22,18 @@ struct Update {
   float eps;
 };
 
-Update update_of(const AdamwHyper& hyper, const Tensor& control) {
+Update update_of(const AdamwRun& run, const AdamwArgs& args) {
   const auto f = [](double x) { return static_cast<float>(x); };
-  const auto decided = [&](Control c) { return control.data<float>()[static_cast<int>(c)]; };
+  const auto decided = [&](Control c) { return args.control.data<float>()[static_cast<int>(c)]; };
   return {.grad_factor = decided(Control::grad_factor),
-          .beta1 = f(hyper.beta1),
-          .one_minus_beta1 = f(1 - hyper.beta1),
-          .beta2 = f(hyper.beta2),
-          .one_minus_beta2 = f(1 - hyper.beta2),
-          .decay = f(1 - hyper.lr * hyper.weight_decay),
-          .rate = f(hyper.lr) * decided(Control::m_correction),
+          .beta1 = args.beta1,
+          .one_minus_beta1 = f(1 - double{args.beta1}),
+          .beta2 = args.beta2,
+          .one_minus_beta2 = f(1 - double{args.beta2}),
+          .decay = f(1 - double{run.lr} * run.weight_decay),
+          .rate = run.lr * decided(Control::m_correction),
           .v_correction = decided(Control::v_correction),
-          .eps = f(hyper.eps)};
+          .eps = args.eps};
 }
 
 // A float's neighbours in bf16, the upper one with the probability that its low half tells
@@ -97,29 +97,32 @@ void update_range(const Range<V, W, G, S>& range, const Update& update, int64_t 
   }
 }
 
+void update_run(const AdamwRun& run, const Update& update) {
+  const int64_t n = run.value.numel();
+  with_float_type(run.value.dtype(), [&](auto value_type) {
+    using V = decltype(value_type);
+    with_float_type(run.grad.dtype(), [&](auto grad_type) {
+      using G = decltype(grad_type);
+      with_float_type(run.m.dtype(), [&](auto state_type) {
+        using S = decltype(state_type);
+        V* value = run.value.data<V>();
+        const G* grad = run.grad.data<G>();
+        S *m = run.m.data<S>(), *v = run.v.data<S>();
+        if (run.master.defined())
+          update_range(Range<V, float, G, S>{value, run.master.data<float>(), grad, m, v}, update,
+                       n, run.rounding);
+        else
+          update_range(Range<V, V, G, S>{value, value, grad, m, v}, update, n, run.rounding);
+      });
+    });
+  });
+}
+
 }  // namespace
 
 void adamw(const AdamwArgs& args) {
   if (args.control.data<float>()[static_cast<int>(Control::update)] != 1.0f) return;
-  const Update update = update_of(args.hyper, args.control);
-  const int64_t n = args.value.numel();
-  with_float_type(args.value.dtype(), [&](auto value_type) {
-    using V = decltype(value_type);
-    with_float_type(args.grad.dtype(), [&](auto grad_type) {
-      using G = decltype(grad_type);
-      with_float_type(args.m.dtype(), [&](auto state_type) {
-        using S = decltype(state_type);
-        V* value = args.value.data<V>();
-        const G* grad = args.grad.data<G>();
-        S *m = args.m.data<S>(), *v = args.v.data<S>();
-        if (args.master.defined())
-          update_range(Range<V, float, G, S>{value, args.master.data<float>(), grad, m, v}, update,
-                       n, args.rounding);
-        else
-          update_range(Range<V, V, G, S>{value, value, grad, m, v}, update, n, args.rounding);
-      });
-    });
-  });
+  for (const AdamwRun& run : args.runs) update_run(run, update_of(run, args));
 }
 
 }  // namespace weft::ops::cpu

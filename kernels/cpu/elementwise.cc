@@ -128,8 +128,10 @@ void sum(const Tensor& x, const Tensor& out) {
   *out.data<double>() = sum_in_chunks(x, [](double value) { return value; });
 }
 
-void sum_squares(const Tensor& x, const Tensor& out) {
-  *out.data<double>() = sum_in_chunks(x, [](double value) { return value * value; });
+void sums_of_squares(const std::vector<Tensor>& tensors, const Tensor& out) {
+  double* sum = out.data<double>();
+  for (const Tensor& x : tensors)
+    *sum++ = sum_in_chunks(x, [](double value) { return value * value; });
 }
 
 void fill(const Tensor& x, float value) {
@@ -140,6 +142,10 @@ void fill(const Tensor& x, float value) {
       std::fill(px + begin, px + end, from_float<T>(value));
     });
   });
+}
+
+void zero(const std::vector<Tensor>& tensors) {
+  for (const Tensor& x : tensors) x.zero_();
 }
 
 }  // namespace weft::ops::cpu

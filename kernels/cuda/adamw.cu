@@ -1,58 +1,49 @@
 #include "core/ops/adamw.h"
 
+#include <algorithm>
+#include <span>
+
 #include "core/ops/update_control.h"
 #include "kernels/cuda/chunks.cuh"
 #include "kernels/cuda/exact.cuh"
+#include "kernels/cuda/launch_table.cuh"
 #include "kernels/cuda/philox.cuh"
 
 namespace weft::ops::cuda {
 namespace {
 
-// What the hyperparameters and the step's control say about one element; the formulas are those of
-// kernels/cpu/adamw.cc, to the bit.
-struct Update {
+// The hyperparameters that all runs have.
+struct Common {
   float beta1;
   float one_minus_beta1;
   float beta2;
   float one_minus_beta2;
-  float decay;  // 1 - lr * weight_decay
-  float lr;
   float eps;
-  // Read from the control on the GPU.
+};
+
+// What those of a run and the step's control say about one element; the formulas are those of
+// kernels/cpu/adamw.cc, to the bit.
+struct Update {
+  Common all;
+  float decay;  // 1 - lr * weight_decay
   float grad_factor;
   float rate;          // lr / (1 - beta1^t)
   float v_correction;  // 1 / sqrt(1 - beta2^t)
 
-  __device__ void read(const float* control) {
-    grad_factor = control[static_cast<int>(Control::grad_factor)];
-    rate = __fmul_rn(lr, control[static_cast<int>(Control::m_correction)]);
-    v_correction = control[static_cast<int>(Control::v_correction)];
-  }
   struct Element {
     float weight, m, v;
   };
   __device__ Element operator()(Exact grad, Element before) const {
     const Exact g = grad * grad_factor;
-    const Exact m = Exact(beta1) * before.m + one_minus_beta1 * g;
-    const Exact v = Exact(beta2) * before.v + one_minus_beta2 * (g * g);
-    const Exact step = rate * m / (sqrt(v) * v_correction + eps);
+    const Exact m = Exact(all.beta1) * before.m + all.one_minus_beta1 * g;
+    const Exact v = Exact(all.beta2) * before.v + all.one_minus_beta2 * (g * g);
+    const Exact step = rate * m / (sqrt(v) * v_correction + all.eps);
     const Exact weight = Exact(before.weight) * decay - step;
     return {weight.value, m.value, v.value};
   }
 };
 
-Update update_of(const AdamwHyper& hyper) {
-  const auto f = [](double x) { return static_cast<float>(x); };
-  return {.beta1 = f(hyper.beta1),
-          .one_minus_beta1 = f(1 - hyper.beta1),
-          .beta2 = f(hyper.beta2),
-          .one_minus_beta2 = f(1 - hyper.beta2),
-          .decay = f(1 - hyper.lr * hyper.weight_decay),
-          .lr = f(hyper.lr),
-          .eps = f(hyper.eps)};
-}
-
-// Of element i of the range: one call gives the draws of four elements.
+// Of element i of the run: one call gives the draws of four elements.
 class Draws {
  public:
   __device__ Draws(Key key, int64_t first_index) : key_(key), first_(first_index) {}
@@ -123,60 +114,109 @@ __device__ inline void update_at(const Range<V, W, G, S>& p, int64_t i, const Up
 
 constexpr int kElements = kChunk<float>;
 
+// A run, as the kernel's table has it.
 template <class V, class W, class G, class S>
-__global__ void adamw_kernel(FlatPlan plan, Range<V, W, G, S> range, const float* control,
-                             Update update, Key key, int64_t first_index) {
+struct Entry {
+  Range<V, W, G, S> range;
+  FlatPlan plan;
+  int64_t first_index;
+  Key key;
+  float decay;
+  float lr;
+};
+
+// A thread has one pack, or one of the elements in none: without a loop it reads what the table
+// says of the run where it needs it, and holds little of that in registers.
+template <class V, class W, class G, class S>
+__global__ void adamw_kernel(const __grid_constant__ LaunchTable<Entry<V, W, G, S>> table,
+                             const __grid_constant__ Common all, const float* control) {
   if (control[static_cast<int>(Control::update)] != 1.0f) return;
-  update.read(control);
-  Draws draws(key, first_index);
-  const int64_t stride = item_stride();
-  for (int64_t p = first_item(); p < plan.packs; p += stride)
-    update_at<kElements>(range, plan.head + p * kElements, update, draws);
-  for_each_single<kElements>(plan, [&](int64_t i) { update_at<1>(range, i, update, draws); });
+  const Share share = table.share();
+  const Entry<V, W, G, S>& run = table.at[share.entry];
+  const Update update{all, run.decay, control[static_cast<int>(Control::grad_factor)],
+                      __fmul_rn(run.lr, control[static_cast<int>(Control::m_correction)]),
+                      control[static_cast<int>(Control::v_correction)]};
+  Draws draws(run.key, run.first_index);
+  const int64_t item = share.first_item(), single = item - run.plan.packs;
+  if (single < 0)
+    update_at<kElements>(run.range, run.plan.head + item * kElements, update, draws);
+  else if (single < count_singles<kElements>(run.plan))
+    update_at<1>(run.range, single_at<kElements>(run.plan, single), update, draws);
 }
 
 template <class V, class W, class G, class S>
-void launch(const AdamwArgs& args) {
-  const Tensor& weights = args.master.defined() ? args.master : args.value;
-  const Range<V, W, G, S> range{pointer<V>(args.value), pointer<W>(weights),
-                                pointer<const G>(args.grad), pointer<S>(args.m),
-                                pointer<S>(args.v)};
-  const FlatPlan plan = plan_flat<kElements>(args.value.numel(), range.value, range.weight,
+void add_run(LaunchTable<Entry<V, W, G, S>>& table, const AdamwRun& run) {
+  if (run.value.numel() == 0) return;
+  const Tensor& weights = run.master.defined() ? run.master : run.value;
+  const Range<V, W, G, S> range{pointer<V>(run.value), pointer<W>(weights),
+                                pointer<const G>(run.grad), pointer<S>(run.m), pointer<S>(run.v)};
+  const FlatPlan plan = plan_flat<kElements>(run.value.numel(), range.value, range.weight,
                                              range.grad, range.m, range.v);
-  adamw_kernel<<<blocks_of(plan, 1), kThreads, 0, stream_on(args.value.device())>>>(
-      plan, range, pointer<const float>(args.control), update_of(args.hyper),
-      key_of(args.rounding.key), args.rounding.first_index);
+  const int64_t items = plan.packs + count_singles<kElements>(plan);
+  table.add({range, plan, run.rounding.first_index, key_of(run.rounding.key),
+             static_cast<float>(1 - double{run.lr} * run.weight_decay), run.lr},
+            static_cast<unsigned>(divide_up(items, kThreads)));
+}
+
+using Runs = std::span<const AdamwRun>;  // of the same dtypes
+
+template <class V, class W, class G, class S>
+void launch(Runs runs, const AdamwArgs& args) {
+  using Run = Entry<V, W, G, S>;
+  const auto f = [](double x) { return static_cast<float>(x); };
+  const Common all{args.beta1, f(1 - double{args.beta1}), args.beta2, f(1 - double{args.beta2}),
+                   args.eps};
+  const cudaStream_t stream = stream_on(args.control.device());
+  launch_in_tables<Run>(runs, add_run<V, W, G, S>, [&](const LaunchTable<Run>& table) {
+    adamw_kernel<V, W, G, S>
+        <<<table.blocks(), kThreads, 0, stream>>>(table, all, pointer<const float>(args.control));
+  });
 }
 
 template <class V, class W, class G>
-void launch_by_states(const AdamwArgs& args) {
-  if (args.m.dtype() == DType::f32)
-    launch<V, W, G, float>(args);
+void launch_by_states(Runs runs, const AdamwArgs& args) {
+  if (runs.front().m.dtype() == DType::f32)
+    launch<V, W, G, float>(runs, args);
   else
-    launch<V, W, G, __nv_bfloat16>(args);
+    launch<V, W, G, __nv_bfloat16>(runs, args);
 }
 
 template <class V, class W>
-void launch_by_gradient(const AdamwArgs& args) {
-  if (args.grad.dtype() == DType::f32)
-    launch_by_states<V, W, float>(args);
+void launch_by_gradient(Runs runs, const AdamwArgs& args) {
+  if (runs.front().grad.dtype() == DType::f32)
+    launch_by_states<V, W, float>(runs, args);
   else
-    launch_by_states<V, W, V>(args);
+    launch_by_states<V, W, V>(runs, args);
+}
+
+void launch_by_value(Runs runs, const AdamwArgs& args) {
+  const AdamwRun& first = runs.front();
+  if (first.value.dtype() == DType::f32)
+    launch_by_gradient<float, float>(runs, args);
+  else if (first.value.dtype() == DType::f16)
+    launch_by_gradient<__half, float>(runs, args);
+  else if (first.master.defined())
+    launch_by_gradient<__nv_bfloat16, float>(runs, args);
+  else
+    launch_by_gradient<__nv_bfloat16, __nv_bfloat16>(runs, args);
+}
+
+bool same_dtypes(const AdamwRun& a, const AdamwRun& b) {
+  return a.value.dtype() == b.value.dtype() && a.master.defined() == b.master.defined() &&
+         a.grad.dtype() == b.grad.dtype() && a.m.dtype() == b.m.dtype();
 }
 
 }  // namespace
 
 void adamw(const AdamwArgs& args) {
-  if (args.value.numel() == 0) return;
-  const bool master = args.master.defined();
-  if (args.value.dtype() == DType::f32)
-    launch_by_gradient<float, float>(args);
-  else if (args.value.dtype() == DType::f16)
-    launch_by_gradient<__half, float>(args);
-  else if (master)
-    launch_by_gradient<__nv_bfloat16, float>(args);
-  else
-    launch_by_gradient<__nv_bfloat16, __nv_bfloat16>(args);
+  for (Runs left = args.runs; !left.empty();) {
+    const auto other = std::find_if(left.begin(), left.end(), [&](const AdamwRun& run) {
+      return !same_dtypes(run, left.front());
+    });
+    const auto alike = static_cast<size_t>(other - left.begin());
+    launch_by_value(left.first(alike), args);
+    left = left.subspan(alike);
+  }
   check(cudaGetLastError(), "adamw");
 }
 

@@ -157,13 +157,14 @@ struct FlatPlan {
 
 // For arrays that are walked in step; no packs where their alignments differ.
 template <int N, class First, class... Rest>
-FlatPlan plan_flat(int64_t n, const First* first, const Rest*... rest) {
+__host__ __device__ inline FlatPlan plan_flat(int64_t n, const First* first, const Rest*... rest) {
   const auto past_boundary = [](auto* p) {
     return static_cast<int64_t>(reinterpret_cast<uintptr_t>(p) / sizeof(*p) % N);
   };
   const int64_t past = past_boundary(first);
   if (((past_boundary(rest) != past) || ...)) return {n, n, 0};
-  const int64_t head = std::min(n, (N - past) % N);
+  const int64_t to_boundary = (N - past) % N;
+  const int64_t head = to_boundary < n ? to_boundary : n;
   return {n, head, (n - head) / N};
 }
 
@@ -173,12 +174,21 @@ inline unsigned blocks_of(const FlatPlan& plan, int packs_a_thread) {
   return blocks_for(std::max(threads, plan.n - plan.packs));
 }
 
-// f(i) for the elements of a plan that are in no pack, by the whole grid.
+// The elements of a plan that are in no pack: how many, and which is the s-th.
+template <int N>
+__host__ __device__ inline int64_t count_singles(const FlatPlan& plan) {
+  return plan.n - plan.packs * N;
+}
+template <int N>
+__device__ inline int64_t single_at(const FlatPlan& plan, int64_t s) {
+  return s < plan.head ? s : s + plan.packs * N;
+}
+
+// f(i) for each of them, by the whole grid.
 template <int N, class F>
 __device__ inline void for_each_single(const FlatPlan& plan, const F& f) {
-  const int64_t packed = plan.packs * N;
-  for (int64_t s = first_item(); s < plan.n - packed; s += item_stride())
-    f(s < plan.head ? s : s + packed);
+  for (int64_t s = first_item(); s < count_singles<N>(plan); s += item_stride())
+    f(single_at<N>(plan, s));
 }
 
 }  // namespace weft::ops::cuda

@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/chunks.cuh"
 #include "kernels/cuda/exact.cuh"
+#include "kernels/cuda/launch_table.cuh"
 
 namespace weft::ops::cuda {
 namespace {
@@ -74,13 +75,19 @@ struct Square {
   __device__ static double of(double x) { return x * x; }
 };
 
-// partials[b] = the sum of chunk b. The order depends on n alone.
+// A tensor of a sum: what is added, in chunks of `chunk` elements, a block each.
+struct Addends {
+  const void* data;
+  int64_t n;
+  int64_t chunk;
+  DType dtype;
+};
+using SumTable = LaunchTable<Addends>;
+
+// What a thread adds of the `count` elements from p on.
 template <class Term, class T>
-__global__ void sum_chunks_kernel(const T* x, int64_t n, int64_t chunk, double* partials) {
+__device__ double sum_of_thread(const T* p, int64_t count) {
   constexpr int N = kChunk<T>;
-  __shared__ double scratch[kWarp];
-  const int64_t begin = blockIdx.x * chunk, count = min(chunk, n - begin);
-  const T* p = x + begin;
   const bool aligned = is_aligned<N>(p);
   double sum = 0;
 #pragma unroll 4
@@ -91,37 +98,90 @@ __global__ void sum_chunks_kernel(const T* x, int64_t n, int64_t chunk, double* 
   }
   const int64_t rest = count / N * N + threadIdx.x;
   if (rest < count) sum += Term::of(to_float(p[rest]));
+  return sum;
+}
+
+// partials[b] = the sum of chunk b. The order depends on sizes alone.
+template <class Term>
+__global__ void sum_chunks_kernel(const __grid_constant__ SumTable table, double* partials) {
+  __shared__ double scratch[kWarp];
+  const Share share = table.share();
+  const Addends& x = table.at[share.entry];
+  const int64_t begin = share.block * x.chunk, count = min(x.chunk, x.n - begin);
+  double sum;
+  if (x.dtype == DType::f32)
+    sum = sum_of_thread<Term>(static_cast<const float*>(x.data) + begin, count);
+  else if (x.dtype == DType::bf16)
+    sum = sum_of_thread<Term>(static_cast<const __nv_bfloat16*>(x.data) + begin, count);
+  else
+    sum = sum_of_thread<Term>(static_cast<const __half*>(x.data) + begin, count);
   sum = block_sum(sum, scratch);
   if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
-__global__ void sum_partials_kernel(const double* partials, int64_t n, double* out) {
+// sums[i] = the sum of tensor i's partials.
+__global__ void sum_partials_kernel(const __grid_constant__ SumTable table, const double* partials,
+                                    double* sums) {
   __shared__ double scratch[kWarp];
+  const int64_t begin = table.first_block[blockIdx.x], end = table.first_block[blockIdx.x + 1];
   double sum = 0;
-  for (int64_t i = threadIdx.x; i < n; i += blockDim.x) sum += partials[i];
+  for (int64_t i = begin + threadIdx.x; i < end; i += blockDim.x) sum += partials[i];
   sum = block_sum(sum, scratch);
-  if (threadIdx.x == 0) *out = sum;
+  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-template <class Term>
-void sum_of(const Tensor& x, const Tensor& out, const char* op) {
+void add_addends(SumTable& table, const Tensor& x) {
   constexpr int64_t kLeast = 16384, kMostChunks = 4096;
   const int64_t n = x.numel();
   const int64_t chunk = std::max<int64_t>(1, divide_up(divide_up(n, kMostChunks), kLeast)) * kLeast;
-  const int64_t num_chunks = std::max<int64_t>(1, divide_up(n, chunk));
-  const bool one = num_chunks == 1;
-  const Tensor partials =
-      one ? out : Tensor::empty({num_chunks}, DType::f64, x.device(), MemoryTag::workspace);
-  const cudaStream_t stream = stream_on(x.device());
-  dispatch(x.dtype(), [&](auto type) {
-    using T = decltype(type);
-    sum_chunks_kernel<Term, T><<<static_cast<unsigned>(num_chunks), kThreads, 0, stream>>>(
-        pointer<T>(x), n, chunk, pointer<double>(partials));
+  table.add({x.raw(), n, chunk, x.dtype()}, blocks_for(n, chunk));
+}
+
+template <class Term>
+void sums_of(const std::vector<Tensor>& tensors, const Tensor& out, const char* op) {
+  const cudaStream_t stream = stream_on(out.device());
+  double* sums = pointer<double>(out);
+  launch_in_tables<Addends>(tensors, add_addends, [&](const SumTable& table) {
+    const int64_t chunks = table.blocks();
+    const bool whole = chunks == table.count;  // every tensor is one chunk: a partial is its sum
+    const Tensor partials =
+        whole ? Tensor() : Tensor::empty({chunks}, DType::f64, out.device(), MemoryTag::workspace);
+    sum_chunks_kernel<Term>
+        <<<table.blocks(), kThreads, 0, stream>>>(table, whole ? sums : pointer<double>(partials));
+    if (!whole)
+      sum_partials_kernel<<<table.count, 1024, 0, stream>>>(table, pointer<double>(partials), sums);
+    sums += table.count;
   });
-  if (!one)
-    sum_partials_kernel<<<1, 1024, 0, stream>>>(pointer<double>(partials), num_chunks,
-                                                pointer<double>(out));
   check(cudaGetLastError(), op);
+}
+
+// Bytes of a tensor.
+struct Bytes {
+  unsigned char* data;
+  int64_t count;
+};
+using ZeroTable = LaunchTable<Bytes>;
+constexpr int kBytesAtOnce = 16;
+
+__global__ void zero_kernel(const __grid_constant__ ZeroTable table) {
+  const Share share = table.share();
+  const Bytes bytes = table.at[share.entry];
+  const FlatPlan plan = plan_flat<kBytesAtOnce>(bytes.count, bytes.data);
+  const int64_t first = share.first_item();
+  const Pack<unsigned char, kBytesAtOnce> zeros{};
+#pragma unroll 1  // else each thread divides by the stride first
+  for (int64_t p = first; p < plan.packs; p += share.item_stride())
+    store_pack(bytes.data + plan.head + p * kBytesAtOnce, zeros);
+  if (first < count_singles<kBytesAtOnce>(plan))
+    bytes.data[single_at<kBytesAtOnce>(plan, first)] = 0;
+}
+
+void add_bytes(ZeroTable& table, const Tensor& x) {
+  constexpr int64_t kPacksAThread = 4;
+  const auto count = static_cast<int64_t>(x.bytes());
+  if (count > 0)
+    table.add({static_cast<unsigned char*>(x.raw()), count},
+              blocks_for(count, kThreads * kBytesAtOnce * kPacksAThread));
 }
 
 }  // namespace
@@ -173,11 +233,11 @@ void divide(const Tensor& a, const Tensor& b, const Tensor& y) {
 }
 
 void sum(const Tensor& x, const Tensor& out) {
-  sum_of<Identity>(x, out, "sum");
+  sums_of<Identity>({x}, out, "sum");
 }
 
-void sum_squares(const Tensor& x, const Tensor& out) {
-  sum_of<Square>(x, out, "sum_squares");
+void sums_of_squares(const std::vector<Tensor>& tensors, const Tensor& out) {
+  sums_of<Square>(tensors, out, "sums_of_squares");
 }
 
 void fill(const Tensor& x, float value) {
@@ -185,6 +245,15 @@ void fill(const Tensor& x, float value) {
     using T = decltype(type);
     map(x, "fill", Value{value}, pointer<T>(x));
   });
+}
+
+void zero(const std::vector<Tensor>& tensors) {
+  if (tensors.empty()) return;
+  const cudaStream_t stream = stream_on(tensors.front().device());
+  launch_in_tables<Bytes>(tensors, add_bytes, [&](const ZeroTable& table) {
+    zero_kernel<<<table.blocks(), kThreads, 0, stream>>>(table);
+  });
+  check(cudaGetLastError(), "zero");
 }
 
 }  // namespace weft::ops::cuda

@@ -40,8 +40,8 @@ void row_norms(const Tensor&, const Tensor&) {
 void sum(const Tensor&, const Tensor&) {
   no_cuda("sum");
 }
-void sum_squares(const Tensor&, const Tensor&) {
-  no_cuda("sum_squares");
+void sums_of_squares(const std::vector<Tensor>&, const Tensor&) {
+  no_cuda("sums_of_squares");
 }
 void fill_normal(const Tensor&, const NormalFill&) {
   no_cuda("fill_normal");
@@ -51,6 +51,9 @@ void fill_uniform(const Tensor&, const UniformFill&) {
 }
 void fill(const Tensor&, float) {
   no_cuda("fill");
+}
+void zero(const std::vector<Tensor>&) {
+  no_cuda("zero");
 }
 
 }  // namespace weft::ops::cuda

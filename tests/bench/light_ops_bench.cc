@@ -128,7 +128,7 @@ void bench_flat(int64_t n) {
   report("cast bf16 to f32", DType::f32, 6 * count, [&] { ops::cast(h, x); });
   report("cast f32 to f16", DType::f32, 6 * count, [&] { ops::cast(x, f); });
   report("cast f16 to f32", DType::f32, 6 * count, [&] { ops::cast(f, x); });
-  report("sum_squares", DType::f32, 4 * count, [&] { ops::sum_squares(x, total); });
+  report("sums_of_squares", DType::f32, 4 * count, [&] { ops::sums_of_squares({x}, total); });
   report("fill_normal", DType::f32, 4 * count, [&] { ops::fill_normal(x, {}); });
 }
 
@@ -138,25 +138,13 @@ void bench_adamw(int64_t n) {
   const Tensor value = Tensor::zeros({n}, DType::bf16), control = Tensor::zeros({5}, DType::f32);
   std::fill_n(control.data<float>(), 5, 1.0f);
   const auto count = static_cast<size_t>(n);
-  const Tensor none;
-  report("adamw", DType::f32, 28 * count, [&] {
-    ops::adamw({.value = w,
-                .master = none,
-                .grad = g,
-                .m = m,
-                .v = v,
-                .control = control,
-                .hyper = {.lr = 1e-3}});
-  });
-  report("adamw, f32 master", DType::bf16, 30 * count, [&] {
-    ops::adamw({.value = value,
-                .master = w,
-                .grad = g,
-                .m = m,
-                .v = v,
-                .control = control,
-                .hyper = {.lr = 1e-3}});
-  });
+  const std::vector<ops::AdamwRun> plain{
+      {.value = w, .master = {}, .grad = g, .m = m, .v = v, .lr = 1e-3f}};
+  const std::vector<ops::AdamwRun> rounded{
+      {.value = value, .master = w, .grad = g, .m = m, .v = v, .lr = 1e-3f}};
+  report("adamw", DType::f32, 28 * count, [&] { ops::adamw({.runs = plain, .control = control}); });
+  report("adamw, f32 master", DType::bf16, 30 * count,
+         [&] { ops::adamw({.runs = rounded, .control = control}); });
 }
 
 }  // namespace

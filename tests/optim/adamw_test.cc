@@ -162,6 +162,28 @@ TEST(Adamw, StatesAreCountedAsTheOptimizers) {
   EXPECT_EQ(bytes_of({.master_weights = false, .state_dtype = DType::bf16}), 2 * 128 + small);
 }
 
+// Three shards: one that is a launch of its own, and two that are updated together.
+TEST(Adamw, ALargeShardIsHandedOnBeforeTheNextIsUpdated) {
+  const int64_t large = int64_t{32} << 20;
+  nn::Shard first{"first",
+                  Tensor::zeros({large}, DType::bf16),
+                  Tensor::zeros({large}, DType::bf16),
+                  {{"w", {10}, 0, 10, 0, true, 1}}};
+  std::vector<nn::Shard> shards{first, make_shard(DType::bf16), make_shard(DType::bf16)};
+  for (const nn::Shard& shard : shards)
+    for (int64_t i = 0; i < 10; ++i) shard.value.data<bf16>()[i] = bf16(1.0f);
+  Adamw adamw(shards, {.weight_decay = 0.5, .master_weights = false, .state_dtype = DType::bf16});
+  const auto changed = [&](size_t i) { return value_at(shards[i], 0) != 1; };
+  std::vector<size_t> handed_on;
+  adamw.update(1, 0, Tensor::zeros({1, 4}, DType::f64), [&](size_t shard) {
+    handed_on.push_back(shard);
+    EXPECT_TRUE(changed(0));
+    EXPECT_EQ(changed(1), shard > 0);
+    EXPECT_EQ(changed(2), shard > 0);
+  });
+  EXPECT_EQ(handed_on, (std::vector<size_t>{0, 1, 2}));
+}
+
 // 41 elements of one run are two shards of a parameter whose rounding must not know.
 TEST(Adamw, StochasticRoundingIsIndependentOfTheLayout) {
   const auto train = [](std::vector<int64_t> cuts) {

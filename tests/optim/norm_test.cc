@@ -16,5 +16,9 @@ TEST(Norm, SumsOfSquaresAreOneAShard) {
   EXPECT_EQ(sums.data<double>()[1], 25);
 }
 
+TEST(Norm, OfNoShardsIsNothing) {
+  sums_of_squares({}, Tensor::zeros({0}, DType::f64));
+}
+
 }  // namespace
 }  // namespace weft::optim

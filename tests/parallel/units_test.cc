@@ -92,6 +92,37 @@ TEST(Units, MemoryIsCountedByPurpose) {
   EXPECT_EQ(memory_use(MemoryTag::parameter).current, values);
 }
 
+// Products make those of embed and k; of the others q begins a buffer, v ends it, norm has its own.
+TEST(Units, GradientsThatAreNotProductsAreZeroAtAStepsStart) {
+  Units units(make_units(DType::bf16), make_self());
+  units.materialize();
+  const auto all = parameters_of(units);
+  for (const char* name : {"embed", "k"})
+    for (const nn::ParameterPtr& p : all) p->grad_is_product |= p->name == name;
+  const auto sum_of_ones = [](const nn::Parameter& p) {
+    double sum = 0;
+    for (int64_t i = 0; i < p.grad.numel(); ++i) sum += p.grad.data<float>()[i];
+    return sum;
+  };
+  for (const nn::ParameterPtr& p : all)
+    if (p->wants_grad()) ops::fill(p->grad, 1);
+  units.zero_gradients();
+  for (const nn::ParameterPtr& p : all) {
+    if (!p->wants_grad()) continue;
+    EXPECT_EQ(p->stale, p->grad_is_product) << p->name;
+    EXPECT_EQ(sum_of_ones(*p), p->stale ? p->grad.numel() : 0) << p->name;
+  }
+  all[1]->stale = true;  // q, beside k
+  ops::fill(all[1]->grad, 1);
+  ops::fill(all[4]->grad, 1);  // v, behind it
+  units.zero_stale_gradients();
+  for (const nn::ParameterPtr& p : all) {
+    if (!p->wants_grad()) continue;
+    EXPECT_FALSE(p->stale) << p->name;
+    EXPECT_EQ(sum_of_ones(*p), p->name == "v" ? p->grad.numel() : 0) << p->name;
+  }
+}
+
 TEST(Units, SegmentsCoverEveryTrainableElementOnce) {
   for (int ranks : {1, 2, 3, 5, 8}) {
     const UnitTable table(make_units(DType::f32), {.data = ranks});

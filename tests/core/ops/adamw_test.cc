@@ -6,10 +6,26 @@
 namespace weft::ops {
 namespace {
 
+struct Hyper {
+  double lr = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0;
+};
+
+void update(const std::vector<AdamwRun>& runs, const Tensor& control, const Hyper& hyper) {
+  adamw({.runs = runs,
+         .control = control,
+         .beta1 = static_cast<float>(hyper.beta1),
+         .beta2 = static_cast<float>(hyper.beta2),
+         .eps = static_cast<float>(hyper.eps)});
+}
+
 // torch.optim.AdamW of one element, statement by statement (amsgrad and maximize off), in double.
 struct Reference {
   double weight = 0, m = 0, v = 0;
-  void step(double grad, const AdamwHyper& h, double t) {
+  void step(double grad, const Hyper& h, double t) {
     weight *= 1 - h.lr * h.weight_decay;
     m += (grad - m) * (1 - h.beta1);
     v = v * h.beta2 + (1 - h.beta2) * grad * grad;
@@ -21,7 +37,7 @@ struct Reference {
 };
 
 // What ops::update_control says of step t.
-Tensor control_of(double factor, double go, const AdamwHyper& h, int64_t t = 1) {
+Tensor control_of(double factor, double go, const Hyper& h, int64_t t = 1) {
   const double step = static_cast<double>(t);
   return test::from_doubles({factor, go, 1 / (1 - std::pow(h.beta1, step)),
                              1 / std::sqrt(1 - std::pow(h.beta2, step)), 1},
@@ -42,14 +58,17 @@ struct State {
     }
   }
   const Tensor& weights() const { return master.defined() ? master : value; }
-  void update(const Tensor& grad, const Tensor& control, const AdamwHyper& hyper) const {
-    adamw({.value = value,
-           .master = master,
-           .grad = grad,
-           .m = m,
-           .v = v,
-           .control = control,
-           .hyper = hyper});
+  AdamwRun run(const Tensor& grad, const Hyper& hyper) const {
+    return {.value = value,
+            .master = master,
+            .grad = grad,
+            .m = m,
+            .v = v,
+            .lr = static_cast<float>(hyper.lr),
+            .weight_decay = static_cast<float>(hyper.weight_decay)};
+  }
+  void update(const Tensor& grad, const Tensor& control, const Hyper& hyper) const {
+    ops::update({run(grad, hyper)}, control, hyper);
   }
 };
 
@@ -62,7 +81,7 @@ TEST_P(Adamw, IsTorchsFormulaOverTwentySteps) {
       std::vector<Reference> want(static_cast<size_t>(n));
       const std::vector<double> start = test::to_doubles(state.weights());
       for (size_t i = 0; i < want.size(); ++i) want[i].weight = start[i];
-      const AdamwHyper hyper{.lr = 3e-3, .beta2 = 0.95, .weight_decay = 0.1};
+      const Hyper hyper{.lr = 3e-3, .beta2 = 0.95, .weight_decay = 0.1};
       for (int64_t t = 1; t <= 20; ++t) {
         const Tensor grad = test::random_tensor({n}, grad_type, static_cast<uint32_t>(t), 0.01);
         state.update(grad, control_of(0.5, 1, hyper, t), hyper);
@@ -139,7 +158,7 @@ TEST_P(Adamw, GivesTheSameBitsEverywhere) {
 
 // A shard of a flat range: all pieces begin alike, or a gradient of its own begins elsewhere.
 TEST_P(Adamw, UpdatesAPieceAloneWhereverItBegins) {
-  const AdamwHyper hyper{.lr = 1e-2, .weight_decay = 0.1};
+  const Hyper hyper{.lr = 1e-2, .weight_decay = 0.1};
   const State whole(1001, dtype());
   const Tensor grad = test::random_tensor({1001}, DType::f32, 2);
   whole.update(grad, control_of(1, 1, hyper), hyper);
@@ -166,7 +185,7 @@ TEST_P(Adamw, UpdatesAPieceAloneWhereverItBegins) {
 }
 
 TEST_P(Adamw, GivesTheBitsOfTheCpu) {
-  const AdamwHyper hyper{.lr = 1e-3, .weight_decay = 0.1};
+  const Hyper hyper{.lr = 1e-3, .weight_decay = 0.1};
   const Tensor grad = test::random_tensor({10007}, DType::f32, 2);
   const State there(10007, dtype());
   there.update(grad, control_of(0.7, 1, hyper, 3), hyper);
@@ -186,17 +205,19 @@ struct Small {
       : value(test::random_tensor({n}, DType::bf16, seed)),
         m(Tensor::zeros({n}, DType::bf16, value.device())),
         v(m.clone()) {}
-  void update(const Tensor& grad, const Tensor& control, const AdamwHyper& hyper,
+  AdamwRun run(const Tensor& grad, const Hyper& hyper, const StochasticRounding& rounding) const {
+    return {.value = value,
+            .master = {},
+            .grad = grad,
+            .m = m,
+            .v = v,
+            .lr = static_cast<float>(hyper.lr),
+            .weight_decay = static_cast<float>(hyper.weight_decay),
+            .rounding = rounding};
+  }
+  void update(const Tensor& grad, const Tensor& control, const Hyper& hyper,
               const StochasticRounding& rounding) const {
-    const Tensor none;
-    adamw({.value = value,
-           .master = none,
-           .grad = grad,
-           .m = m,
-           .v = v,
-           .control = control,
-           .hyper = hyper,
-           .rounding = rounding});
+    ops::update({run(grad, hyper, rounding)}, control, hyper);
   }
 };
 
@@ -206,7 +227,7 @@ TEST_P(Adamw, WithoutAMasterSmallStepsArriveOnAverage) {
   const Tensor ones = test::from_doubles(std::vector<double>(n, 1.0), {n}, DType::bf16);
   small.value.copy_from(ones);
   // Each step is lr = 2^-13, a thirty-second of the distance between bf16 numbers below 1.
-  const AdamwHyper hyper{.lr = 0x1p-13};
+  const Hyper hyper{.lr = 0x1p-13};
   const Tensor grad = test::from_doubles(std::vector<double>(n, 0.5), {n}, DType::f32);
   for (int64_t t = 1; t <= 8; ++t)
     small.update(grad, control_of(1, 1, hyper, t), hyper, {static_cast<uint64_t>(t), 0});
@@ -219,7 +240,7 @@ TEST_P(Adamw, WithoutAMasterSmallStepsArriveOnAverage) {
 
 TEST_P(Adamw, StochasticRoundingBelongsToTheGlobalIndex) {
   const Tensor grad = test::random_tensor({1001}, DType::f32, 2);
-  const AdamwHyper hyper{.lr = 1e-3, .weight_decay = 0.1};
+  const Hyper hyper{.lr = 1e-3, .weight_decay = 0.1};
   const Small whole(1001);
   whole.update(grad, control_of(1, 1, hyper), hyper, {7, 100});
   for (const auto& [begin, n] : {std::pair<int64_t, int64_t>{0, 1001}, {3, 900}, {997, 4}}) {
@@ -234,7 +255,7 @@ TEST_P(Adamw, StochasticRoundingBelongsToTheGlobalIndex) {
 }
 
 TEST_P(Adamw, StochasticRoundingHasTheBitsOfTheCpu) {
-  const AdamwHyper hyper{.lr = 1e-3, .weight_decay = 0.1};
+  const Hyper hyper{.lr = 1e-3, .weight_decay = 0.1};
   const Tensor grad = test::random_tensor({10007}, DType::bf16, 2);
   const Small there(10007);
   there.update(grad, control_of(0.7, 1, hyper, 3), hyper, {11, 5});
@@ -247,18 +268,76 @@ TEST_P(Adamw, StochasticRoundingHasTheBitsOfTheCpu) {
   test::device_of_test() = device();
 }
 
+// Many pieces of one State, and some of a Small between them: more than a GPU takes in a launch, of
+// odd sizes at odd places, some with a gradient that begins elsewhere, each with a learning rate,
+// a decay and draws of its own.
+struct Pieces {
+  static constexpr int64_t kPieces = 250, kElements = 40000;
+  State state;
+  Small small{kElements};
+  Tensor grad = test::random_tensor({kElements}, DType::f32, 2), elsewhere = grad.clone();
+  std::vector<AdamwRun> runs;
+
+  explicit Pieces(DType dtype) : state(kElements, dtype) {
+    int64_t at = 1;
+    for (int64_t i = 0; i < kPieces; ++i) {
+      const int64_t n = i == 77 ? 10007 : i % 5 == 0 ? 0 : i * 37 % 211;
+      const bool draws = i % 100 == 99;
+      const int64_t shift = i % 7 == 3 ? 1 : 0;
+      const Hyper hyper{.lr = 1e-3 * static_cast<double>(1 + i % 4),
+                        .weight_decay = 0.1 * static_cast<double>(i % 2)};
+      AdamwRun run = draws ? small.run(grad, hyper, {static_cast<uint64_t>(i), 5 * i})
+                           : state.run(grad, hyper);
+      run.grad = elsewhere.flat(at + shift, {n});
+      for (Tensor* t : {&run.value, &run.master, &run.m, &run.v})
+        if (t->defined()) *t = t->flat(at, {n});
+      runs.push_back(run);
+      at += n + i % 3;
+    }
+  }
+  std::vector<Tensor> results() const {
+    return {state.value, state.weights(), state.m, state.v, small.value, small.m, small.v};
+  }
+};
+
+TEST_P(Adamw, ManyRunsAtOnceAreTheSameAsOneByOne) {
+  const Hyper betas{.beta2 = 0.95};
+  const Pieces together(dtype()), apart(dtype());
+  for (int64_t t = 1; t <= 2; ++t) {
+    update(together.runs, control_of(0.7, 1, betas, t), betas);
+    for (const AdamwRun& run : apart.runs) update({run}, control_of(0.7, 1, betas, t), betas);
+  }
+  const auto got = together.results(), want = apart.results();
+  for (size_t i = 0; i < want.size(); ++i)
+    EXPECT_TRUE(test::same_bytes(got[i], want[i])) << "result " << i;
+  EXPECT_FALSE(test::same_bytes(together.state.m, Pieces(dtype()).state.m));
+}
+
+TEST_P(Adamw, ManyRunsGiveTheSameBitsEverywhere) {
+  test::expect_same_bits_everywhere([&] {
+    const Pieces pieces(dtype());
+    update(pieces.runs, control_of(0.7, 1, {}), {});
+    return pieces.results();
+  });
+}
+
+TEST_P(Adamw, ANoOpLeavesEveryByteOfManyRuns) {
+  const Pieces pieces(dtype()), untouched(dtype());
+  update(pieces.runs, control_of(NAN, 0, {}), {});
+  const auto got = pieces.results(), want = untouched.results();
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_TRUE(test::same_bytes(got[i], want[i]));
+}
+
+TEST_P(Adamw, OfNoRunsIsNothing) {
+  update({}, control_of(1, 1, {}), {});
+}
+
 INSTANTIATE_OP_TESTS(Adamw);
 
 TEST(AdamwChecks, AnF16ValueNeedsAMaster) {
-  const Tensor none, value = Tensor::zeros({4}, DType::f16), f32 = Tensor::zeros({4}, DType::f32);
-  EXPECT_THROW(adamw({.value = value,
-                      .master = none,
-                      .grad = f32,
-                      .m = f32,
-                      .v = f32,
-                      .control = control_of(1, 1, {}),
-                      .hyper = {}}),
-               Error);
+  const Tensor value = Tensor::zeros({4}, DType::f16), f32 = Tensor::zeros({4}, DType::f32);
+  const AdamwRun run{.value = value, .master = {}, .grad = f32, .m = f32, .v = f32};
+  EXPECT_THROW(update({run}, control_of(1, 1, {}), {}), Error);
 }
 
 }  // namespace

@@ -70,8 +70,8 @@ TEST_P(Elementwise, SumsDoNotDependOnWhereTheTensorBegins) {
   for (int64_t begin : {1, 2, 5}) {
     const Tensor view = x.flat(begin, {40000}), aligned = view.clone();
     const Tensor out = Tensor::empty({1}, DType::f64, device()), want = out.clone();
-    sum_squares(view, out);
-    sum_squares(aligned, want);
+    sums_of_squares({view}, out);
+    sums_of_squares({aligned}, want);
     EXPECT_TRUE(test::same_bytes(out, want)) << begin;
   }
 }
@@ -84,14 +84,14 @@ TEST_P(Elementwise, SumsAreExactToF64InAFixedOrder) {
     const Tensor out = Tensor::empty({1}, DType::f64, device());
     sum(x, out);
     EXPECT_NEAR(number(out), sum_want, 1e-10);
-    sum_squares(x, out);
+    sums_of_squares({x}, out);
     EXPECT_NEAR(number(out), squares_want, 1e-10 * (1 + squares_want));
   }
   const Tensor x = test::random_tensor({100003}, dtype(), 1);
   test::expect_same_bits_everywhere([&] {
     const Tensor a = Tensor::empty({1}, DType::f64, device()), b = a.clone();
     sum(x, a);
-    sum_squares(x, b);
+    sums_of_squares({x}, b);
     return std::vector<Tensor>{a, b};
   });
 }
@@ -101,13 +101,13 @@ TEST_P(Elementwise, SumsPropagateNanAndInfinityFromAnyPlace) {
   for (size_t at : {0, 63, 64, 16383, 16384, 40000}) {
     Doubles values(40001, 1.0);
     values[at] = NAN;
-    sum_squares(test::from_doubles(values, {40001}, dtype()), out);
+    sums_of_squares({test::from_doubles(values, {40001}, dtype())}, out);
     EXPECT_TRUE(std::isnan(number(out))) << at;
     values[at] = -INFINITY;
     const Tensor x = test::from_doubles(values, {40001}, dtype());
     sum(x, out);
     EXPECT_EQ(number(out), -INFINITY) << at;
-    sum_squares(x, out);
+    sums_of_squares({x}, out);
     EXPECT_EQ(number(out), INFINITY) << at;
   }
 }
@@ -115,8 +115,53 @@ TEST_P(Elementwise, SumsPropagateNanAndInfinityFromAnyPlace) {
 TEST_P(Elementwise, SumOfSquaresDoesNotOverflowF32) {
   const Tensor out = Tensor::empty({1}, DType::f64, device());
   const double value = dtype() == DType::f16 ? 6e4 : 1e30;
-  sum_squares(test::from_doubles({value, value}, {2}, dtype()), out);
+  sums_of_squares({test::from_doubles({value, value}, {2}, dtype())}, out);
   EXPECT_NEAR(number(out) / (2 * value * value), 1.0, 0.02);
+}
+
+// More tensors than a GPU takes in a launch: empty ones, of odd sizes at odd places, of any dtype.
+TEST_P(Elementwise, SumsOfManyTensorsAreTheSameAsOneByOne) {
+  const Tensor in_dtype = test::random_tensor({100100}, dtype(), 1);
+  const Tensor in_f32 = test::random_tensor({100100}, DType::f32, 2);
+  std::vector<Tensor> tensors;
+  for (int64_t i = 0; i < 250; ++i) {
+    const int64_t n = i % 10 == 0 ? 0 : i % 60 == 7 ? 100003 : i % 60 == 8 ? 16384 : i * 97 % 3001;
+    tensors.push_back((i % 3 == 1 ? in_f32 : in_dtype).flat(i % 9, {n}));
+  }
+  const int64_t count = static_cast<int64_t>(tensors.size());
+  test::expect_same_bits_everywhere([&] {
+    const Tensor sums = Tensor::empty({count}, DType::f64, device());
+    sums_of_squares(tensors, sums);
+    return std::vector<Tensor>{sums};
+  });
+  const Tensor sums = Tensor::empty({count}, DType::f64, device()), want = sums.clone();
+  sums_of_squares(tensors, sums);
+  for (int64_t i = 0; i < count; ++i) sums_of_squares({tensors[i]}, want.flat(i, {1}));
+  EXPECT_TRUE(test::same_bytes(sums, want));
+  sums_of_squares({}, Tensor::empty({0}, DType::f64, device()));
+}
+
+// As many ranges, apart from each other and side by side.
+TEST_P(Elementwise, ZeroWritesTheRangesAlone) {
+  constexpr int64_t kElements = 300000;
+  const Tensor x = test::random_tensor({kElements}, dtype(), 1);
+  const Tensor y = test::random_tensor({kElements}, DType::i32, 2, 1e6);
+  Doubles want_x = test::to_doubles(x), want_y = test::to_doubles(y);
+  std::vector<Tensor> ranges;
+  int64_t at = 1;
+  for (int64_t i = 0; i < 500; ++i) {
+    const int64_t n = i % 10 == 0 ? 0 : i == 123 ? 100003 : i * 37 % 211;
+    const bool of_x = i % 3 != 1;
+    ranges.push_back((of_x ? x : y).flat(at, {n}));
+    std::fill_n((of_x ? want_x : want_y).begin() + at, n, 0.0);
+    at += n + i % 4;
+  }
+  ASSERT_LT(at, kElements);
+  zero(ranges);
+  EXPECT_EQ(test::to_doubles(x), want_x);
+  EXPECT_EQ(test::to_doubles(y), want_y);
+  zero({});
+  zero({Tensor::empty({0}, dtype(), device())});
 }
 
 TEST_P(Elementwise, FillsWithAValue) {
@@ -186,6 +231,8 @@ TEST(ElementwiseChecks, RefuseWhatDoesNotFit) {
   EXPECT_THROW(cast(a, b), Error);
   EXPECT_THROW(sum(a, b), Error);
   EXPECT_THROW(add(a, Tensor::zeros({4}, DType::i32)), Error);
+  EXPECT_THROW(sums_of_squares({a, b}, Tensor::zeros({1}, DType::f64)), Error);
+  EXPECT_THROW(zero({a, Tensor()}), Error);
 }
 
 }  // namespace
