@@ -169,9 +169,10 @@ __host__ __device__ inline FlatPlan plan_flat(int64_t n, const First* first, con
 }
 
 // Blocks of a kernel that walks a plan, each thread `packs_a_thread` packs or more.
-inline unsigned blocks_of(const FlatPlan& plan, int packs_a_thread) {
+template <int N>
+unsigned blocks_of(const FlatPlan& plan, int packs_a_thread) {
   const int64_t threads = divide_up(plan.packs, packs_a_thread);
-  return blocks_for(std::max(threads, plan.n - plan.packs));
+  return blocks_for(std::max(threads, plan.n - plan.packs * N));
 }
 
 // The elements of a plan that are in no pack: how many, and which is the s-th.

@@ -64,7 +64,7 @@ void map(const Tensor& out, const char* op, F f, Y* y, const X*... x) {
   constexpr int N = kChunk<Y, X...>;
   const FlatPlan plan = plan_flat<N>(out.numel(), y, x...);
   map_kernel<N, F, Y, X...>
-      <<<blocks_of(plan, 2), kThreads, 0, stream_on(out.device())>>>(plan, f, y, x...);
+      <<<blocks_of<N>(plan, 2), kThreads, 0, stream_on(out.device())>>>(plan, f, y, x...);
   check(cudaGetLastError(), op);
 }
 
