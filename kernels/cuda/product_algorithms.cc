@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "core/base/log.h"
@@ -30,8 +31,9 @@ bool is_reproducible(const cublasLtMatmulAlgo_t& algorithm) {
          scheme == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
 }
 
-// What the library would take, best guess first.
-std::vector<AlgorithmChoice> candidates(Product& product, const ProductKind& kind) {
+// What the library would take with so much workspace, best guess first.
+std::vector<AlgorithmChoice> guesses(Product& product, const ProductKind& kind,
+                                     size_t most_workspace) {
   cublasLtMatmulPreferenceOpaque_t preference;
   check(cublasLtMatmulPreferenceInit(&preference), "describe a preference");
   const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t what, const auto& value) {
@@ -40,7 +42,7 @@ std::vector<AlgorithmChoice> candidates(Product& product, const ProductKind& kin
   };
   prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
          uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
-  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kWorkspaceBytes});
+  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{most_workspace});
   for (auto matrix :
        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
@@ -54,6 +56,35 @@ std::vector<AlgorithmChoice> candidates(Product& product, const ProductKind& kin
   for (int i = 0; status == CUBLAS_STATUS_SUCCESS && i < found; ++i)
     if (results[i].state == CUBLAS_STATUS_SUCCESS && is_reproducible(results[i].algo))
       choices.push_back({results[i].algo, results[i].workspaceSize});
+  return choices;
+}
+
+// A workspace of a few bytes is a counter by which blocks share out the tiles: cuBLASLt clears it
+// with a launch of its own, 3 us before the product. An algorithm that the library lists without
+// one too has no need of it.
+class Counters {
+ public:
+  Counters(Product& product, const ProductKind& kind) : product_(product), kind_(kind) {}
+
+  void drop(AlgorithmChoice& choice) {
+    constexpr size_t kMostBytes = 256;
+    if (choice.workspace_bytes == 0 || choice.workspace_bytes > kMostBytes) return;
+    if (!without_) without_ = guesses(product_, kind_, 0);
+    for (const AlgorithmChoice& other : *without_)
+      if (std::memcmp(&other.algorithm, &choice.algorithm, sizeof choice.algorithm) == 0)
+        choice.workspace_bytes = 0;
+  }
+
+ private:
+  Product& product_;
+  const ProductKind& kind_;
+  std::optional<std::vector<AlgorithmChoice>> without_;
+};
+
+std::vector<AlgorithmChoice> candidates(Product& product, const ProductKind& kind) {
+  std::vector<AlgorithmChoice> choices = guesses(product, kind, kWorkspaceBytes);
+  Counters counters(product, kind);
+  for (AlgorithmChoice& choice : choices) counters.drop(choice);
   return choices;
 }
 
@@ -78,6 +109,7 @@ bool take_from_table(Product& product, const ProductKind& kind, const ProductAlg
                               product.added(), &product.out, &algorithm, &result);
   if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > kWorkspaceBytes) return false;
   product.choice = {algorithm, result.workspaceSize};
+  Counters(product, kind).drop(product.choice);
   return true;
 }
 
