@@ -134,6 +134,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   extern __shared__ __align__(128) unsigned char shared_bytes[];
   const Shared<T, kRanks> shared(shared_bytes);
   const Slab slab = slab_of_block(p);
+  wait_for_kernel_before();
   Loads<T, kRanks> loads(p, slab, shared);
 #pragma unroll
   for (int i = 0; i < S::kStages - 1; ++i) loads.next();
@@ -200,7 +201,7 @@ void launch(const Params& p, cudaStream_t stream) {
                              cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
         "adapter_gradients");
   const auto blocks = static_cast<unsigned>(blocks_of(p));
-  adapter_gradients_kernel<T, kRanks><<<blocks, kThreads, kBytes, stream>>>(p);
+  launch_behind(adapter_gradients_kernel<T, kRanks>, blocks, kThreads, kBytes, stream, p);
   check(cudaGetLastError(), "adapter_gradients");
   Sums sums;
   for (int i = 0; i < p.num_segments; ++i) add_segment(sums, p, p.segments[i]);

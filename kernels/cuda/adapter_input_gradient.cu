@@ -41,7 +41,7 @@ void launch(const adapter_input::Params& p, cudaStream_t stream) {
         "adapter_input_gradient");
   const dim3 grid(static_cast<unsigned>(divide_up(p.width, adapter_input::kTile)),
                   static_cast<unsigned>(p.slabs));
-  kernel<<<grid, adapter_input::kBlockThreads, kBytes, stream>>>(p);
+  launch_behind(kernel, grid, adapter_input::kBlockThreads, kBytes, stream, p);
   check(cudaGetLastError(), "adapter_input_gradient");
 }
 

@@ -192,6 +192,7 @@ template <class T, class W, int kRanks, bool kNorm>
 __global__ void __launch_bounds__(kBlockThreads, 1)
     adapter_input_kernel(const __grid_constant__ Params p) {
   extern __shared__ __align__(128) unsigned char shared_bytes[];
+  wait_for_kernel_before();
   const int64_t slab_token = int64_t{blockIdx.y} * p.subs * kTokens;
   const auto load = [&](int sub) {
     load_stage<T, kRanks>(p, slab_token, sub, stage_of<T, kRanks>(shared_bytes, sub % kStages));

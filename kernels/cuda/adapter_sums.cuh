@@ -83,6 +83,7 @@ __host__ __device__ inline int summers_of(int num_partials) {
 template <class T>
 __global__ void __launch_bounds__(kThreads) add_sums_kernel(const __grid_constant__ Sums all) {
   __shared__ float4 sums[kThreads];
+  wait_for_kernel_before();
   const Sum& s = all.of[blockIdx.y];
   const int summers = summers_of(s.count);
   const int64_t numel = s.rows * s.ranks;
@@ -113,7 +114,7 @@ void add_sums(const Sums& sums, cudaStream_t stream) {
   }
   if (most == 0) return;
   const dim3 grid(static_cast<unsigned>(most), static_cast<unsigned>(sums.count));
-  add_sums_kernel<T><<<grid, kThreads, 0, stream>>>(sums);
+  launch_behind(add_sums_kernel<T>, grid, kThreads, 0, stream, sums);
   check(cudaGetLastError(), "adapter_gradients: sums");
 }
 

@@ -12,6 +12,7 @@ template <class G>
 __global__ void add_partials_kernel(const float* partials, int64_t num_partials, int64_t width,
                                     G* out) {
   __shared__ float sums[kSummers][kColumns];
+  wait_for_kernel_before();
   const int64_t column = int64_t{blockIdx.x} * kColumns + threadIdx.x;
   float sum = 0;
   if (column < width) {
@@ -32,8 +33,8 @@ inline void add_partials(const Tensor& partials, const Tensor& out, cudaStream_t
   dispatch(out.dtype(), [&](auto type) {
     using G = decltype(type);
     const auto blocks = static_cast<unsigned>(divide_up(width, kColumns));
-    add_partials_kernel<<<blocks, dim3(kColumns, kSummers), 0, stream>>>(
-        pointer<const float>(partials), partials.dim(0), width, pointer<G>(out));
+    launch_behind(add_partials_kernel<G>, blocks, dim3(kColumns, kSummers), 0, stream,
+                  pointer<const float>(partials), partials.dim(0), width, pointer<G>(out));
   });
 }
 

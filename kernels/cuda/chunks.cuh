@@ -33,8 +33,15 @@ __host__ __device__ inline bool is_aligned(const void* p) {
   return reinterpret_cast<uintptr_t>(p) % 16 == 0;
 }
 
-// REQUIRES: p is aligned to the pack. Chunks go as uint4: of a struct the compiler may make several
-// accesses.
+// In one access: of a plain store the compiler makes four where the words come in any order.
+__device__ inline void store_16_bytes(void* to, const uint4& v) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+               "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+               : "memory");
+}
+
+// In global memory. REQUIRES: p is aligned to the pack. Chunks go as uint4: of a struct the
+// compiler may make several accesses.
 template <int N, class T>
 __device__ inline Pack<T, N> load_pack(const T* p) {
   Pack<T, N> pack;
@@ -47,16 +54,40 @@ __device__ inline Pack<T, N> load_pack(const T* p) {
 template <int N, class T>
 __device__ inline void store_pack(T* p, const Pack<T, N>& pack) {
   if constexpr (sizeof(pack) == 16)
-    *reinterpret_cast<uint4*>(p) = *reinterpret_cast<const uint4*>(&pack);
+    store_16_bytes(p, *reinterpret_cast<const uint4*>(&pack));
   else
     *reinterpret_cast<Pack<T, N>*>(p) = pack;
 }
 
-// In one access, where words that products use too would make the compiler take four.
-__device__ inline void store_16_bytes(void* to, const uint4& v) {
-  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
-               "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
-               : "memory");
+// A chunk's elements as floats, and back. Words are taken apart here, as the compiler moves each
+// half of them on its own.
+template <class T>
+__device__ inline void to_floats(float (&to)[kChunk<T>], const Chunk<T>& chunk) {
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+    const uint4 packed = *reinterpret_cast<const uint4*>(&chunk);
+    const uint32_t words[4] = {packed.x, packed.y, packed.z, packed.w};
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      to[2 * j] = __uint_as_float(words[j] << 16);
+      to[2 * j + 1] = __uint_as_float(words[j] & 0xffff0000u);
+    }
+  } else {
+#pragma unroll
+    for (int j = 0; j < kChunk<T>; ++j) to[j] = to_float(chunk.at[j]);
+  }
+}
+template <class T>
+__device__ inline Chunk<T> to_chunk(const float (&from)[kChunk<T>]) {
+  Chunk<T> chunk;
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+    auto* pairs = reinterpret_cast<__nv_bfloat162*>(&chunk);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) pairs[j] = __floats2bfloat162_rn(from[2 * j], from[2 * j + 1]);
+  } else {
+#pragma unroll
+    for (int j = 0; j < kChunk<T>; ++j) chunk.at[j] = from_float<T>(from[j]);
+  }
+  return chunk;
 }
 
 // The `left` elements from anywhere on, at most N; 0 behind them.
@@ -106,9 +137,10 @@ __device__ void load_floats(float (&to)[kCount], const T* from, int64_t left) {
   static_assert(kCount % kChunk<T> == 0);
 #pragma unroll
   for (int i = 0; i < kCount; i += kChunk<T>) {
-    const Chunk<T> chunk = load_chunk<kAligned>(from + i, left - i);
+    float part[kChunk<T>];
+    to_floats<T>(part, load_chunk<kAligned>(from + i, left - i));
 #pragma unroll
-    for (int j = 0; j < kChunk<T>; ++j) to[i + j] = to_float(chunk.at[j]);
+    for (int j = 0; j < kChunk<T>; ++j) to[i + j] = part[j];
   }
 }
 template <bool kAligned, int kCount, class T>
@@ -116,10 +148,10 @@ __device__ void store_floats(T* to, const float (&from)[kCount], int64_t left) {
   static_assert(kCount % kChunk<T> == 0);
 #pragma unroll
   for (int i = 0; i < kCount; i += kChunk<T>) {
-    Chunk<T> chunk;
+    float part[kChunk<T>];
 #pragma unroll
-    for (int j = 0; j < kChunk<T>; ++j) chunk.at[j] = from_float<T>(from[i + j]);
-    store_chunk<kAligned>(to + i, chunk, left - i);
+    for (int j = 0; j < kChunk<T>; ++j) part[j] = from[i + j];
+    store_chunk<kAligned>(to + i, to_chunk<T>(part), left - i);
   }
 }
 

@@ -42,9 +42,10 @@ __device__ Running merge(const Running& a, const Running& b) {
 template <class T>
 __device__ void take_chunk(Running& running, const Chunk<T>& chunk, int place, int64_t left) {
   float x[kChunk<T>], greatest = -INFINITY;
+  to_floats<T>(x, chunk);
 #pragma unroll
   for (int j = 0; j < kChunk<T>; ++j) {
-    x[j] = j < left ? to_float(chunk.at[j]) : -INFINITY;
+    if (j >= left) x[j] = -INFINITY;
     greatest = fmaxf(greatest, x[j]);
   }
   if (greatest > running.max) {
@@ -60,24 +61,30 @@ __device__ void take_chunk(Running& running, const Chunk<T>& chunk, int place, i
 }
 
 // What this thread sees of a row: chunks threadIdx.x, threadIdx.x + blockDim.x, ... in order. Each
-// chunk's place is loaded anew before the chunk is used.
+// chunk's place is loaded anew before the chunk is used; until then it stays a uint4, as the
+// compiler would wait for it to take a Chunk apart.
 template <bool kAligned, class T>
 __device__ Running take_row(const T* row, int width) {
   constexpr int kCount = kChunk<T>;
   Running running{-INFINITY, 0.0f, 0};
   const int step = static_cast<int>(blockDim.x) * kCount, whole = width - width % kCount;
   const int first = static_cast<int>(threadIdx.x) * kCount;
-  Chunk<T> chunks[kInFlight];
+  const auto load = [&](int place) {
+    const Chunk<T> chunk = load_chunk<kAligned>(row + place, kCount);
+    return *reinterpret_cast<const uint4*>(&chunk);
+  };
+  uint4 coming[kInFlight];
 #pragma unroll
   for (int k = 0; k < kInFlight; ++k)
-    if (first + k * step < whole) chunks[k] = load_chunk<kAligned>(row + first + k * step, kCount);
+    if (first + k * step < whole) coming[k] = load(first + k * step);
   for (int i = first; i < whole; i += kInFlight * step) {
 #pragma unroll
     for (int k = 0; k < kInFlight; ++k) {
       const int place = i + k * step, next = place + kInFlight * step;
-      const Chunk<T> chunk = chunks[k];
-      if (next < whole) chunks[k] = load_chunk<kAligned>(row + next, kCount);
-      if (place < whole) take_chunk(running, chunk, place, kCount);
+      const uint4 here = coming[k];
+      if (next < whole) coming[k] = load(next);
+      if (place < whole)
+        take_chunk(running, *reinterpret_cast<const Chunk<T>*>(&here), place, kCount);
     }
   }
   if (whole < width &&

@@ -6,6 +6,8 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 
 #include "core/base/error.h"
@@ -35,6 +37,45 @@ inline int64_t divide_up(int64_t a, int64_t b) {
 inline unsigned blocks_for(int64_t count, int64_t per_block = kThreads) {
   const int64_t blocks = divide_up(count, per_block);
   return static_cast<unsigned>(blocks < 1 ? 1 : blocks > 65535 ? 65535 : blocks);
+}
+
+// Whether a kernel may take its place while the one before it ends: from 9.0 on.
+inline bool kernels_overlap() {
+  static std::array<std::atomic<int8_t>, 64> known{};  // 0: not yet
+  int gpu = 0, major = 0;
+  check(cudaGetDevice(&gpu), "asking for the GPU");
+  std::atomic<int8_t>& of_gpu = known.at(static_cast<size_t>(gpu));
+  if (of_gpu == 0) {
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu), "asking a GPU");
+    of_gpu = major >= 9 ? 1 : -1;
+  }
+  return of_gpu > 0;
+}
+
+// Launches a kernel that begins with wait_for_kernel_before(). Its blocks take their places while
+// the last blocks of the kernel before it on the stream finish.
+template <class... P, class... A>
+void launch_behind(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
+                   cudaStream_t stream, const A&... args) {
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = kernels_overlap() ? 1 : 0;
+  check(cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...), "launching a kernel");
+}
+
+// Before a thread reads or writes memory that the kernel before may write or read: waits for its
+// end. The kernel behind may take its place from here on.
+__device__ inline void wait_for_kernel_before() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;\ngriddepcontrol.launch_dependents;" ::: "memory");
+#endif
 }
 
 // Calls f(T()) with the GPU's type of a float dtype: float, __nv_bfloat16 or __half.

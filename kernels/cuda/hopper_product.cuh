@@ -14,6 +14,7 @@
 
 #include <cuda_bf16.h>
 
+#include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
 namespace weft::ops::cuda::hopper {
@@ -394,6 +395,7 @@ __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(kThreadsOfProduct, 1
   const int rank = static_cast<int>(cluster_rank());
   if (threadIdx.x == 0) init_barriers(shared);
   cluster_sync();
+  wait_for_kernel_before();
   const TileWalk walk = TileWalk::of<Sizes>(p);
   const auto for_each_tile = [&](auto body) {
     for (int t = blockIdx.x / 2, turn = 0; t < walk.tiles(); t += gridDim.x / 2, ++turn)

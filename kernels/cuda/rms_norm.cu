@@ -24,11 +24,12 @@ __device__ void load_input(Chunk<T> (&kept)[kKept], const Forward<T, W>& f, int6
   if (kRebuild || !f.residual) return;
   Chunk<T> residual[kKept];
   load_kept<kAligned>(residual, f.residual + at, part);
+  T* const sum = part.first_of(f.sum + at);
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     const int i = part.kept<T>(k);
     kept[k] = add(kept[k], residual[k]);
-    if (i < part.width) store_chunk<kAligned>(f.sum + at + i, kept[k], part.width - i);
+    if (i < part.width) store_chunk<kAligned>(sum + k * part.step<T>(), kept[k], part.width - i);
   }
 }
 
@@ -50,13 +51,14 @@ __device__ float add_rest(const Forward<T, W>& f, int64_t at, const Part& part, 
 template <bool kAligned, int kKept, class T, class W>
 __device__ void store_kept(const Chunk<T> (&kept)[kKept], float rstd, const Forward<T, W>& f,
                            int64_t at, const Part& part) {
+  T* const to = part.first_of(f.y + at);
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     const int i = part.kept<T>(k);
     if (i >= part.width) continue;
     float y[kChunk<T>];
     normalise<kAligned>(y, kept[k], rstd, f.weight + i, part.width - i);
-    store_floats<kAligned>(f.y + at + i, y, part.width - i);
+    store_floats<kAligned>(to + k * part.step<T>(), y, part.width - i);
   }
 }
 
@@ -82,6 +84,7 @@ __global__ void __launch_bounds__(kBlockBound<kKept>,
                                   kAligned ? threads_of_sm(kKept) / kBlockBound<kKept> : 1)
     rms_norm_kernel(Forward<T, W> f, Rows rows, int lanes) {
   __shared__ Scratch scratch;
+  wait_for_kernel_before();
   const Part part = part_of<kKept>(rows, lanes);
   int round = 0;
   for (int64_t r = first_row_of_team(part.lanes); r < rows.count;
@@ -113,8 +116,9 @@ void launch(const Forward<T, W>& f, const Rows& rows, cudaStream_t stream) {
       static_cast<unsigned>(blocks_of_rows(rows.count, teams, threads_of_sm(teams.kept), 1));
   const bool aligned = rows_are_aligned<T>(rows, f.x, f.residual, f.weight, f.sum, f.y);
   with_path(teams.kept, aligned, [&](auto kept, auto aligned_type) {
-    rms_norm_kernel<decltype(kept)::value, decltype(aligned_type)::value, kRebuild>
-        <<<blocks, teams.threads, 0, stream>>>(f, rows, teams.lanes);
+    launch_behind(
+        rms_norm_kernel<decltype(kept)::value, decltype(aligned_type)::value, kRebuild, T, W>,
+        blocks, teams.threads, 0, stream, f, rows, teams.lanes);
   });
   check(cudaGetLastError(), kRebuild ? "rms_norm_rebuild" : "rms_norm");
 }

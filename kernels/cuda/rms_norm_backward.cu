@@ -61,19 +61,12 @@ struct Kept {
   }
 };
 
-// Brings a row into the L2 cache. For wide rows: of those an SM holds few, which leave memory idle
-// while they sum.
+// For wide rows: of those an SM holds few, which leave memory idle while they sum.
 template <class T, class W>
 __device__ void prefetch(const Backward<T, W>& b, int64_t at, const Part& part) {
-  const auto line = [](const T* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); };
-#pragma unroll
-  for (int k = 0; k < kMostKept; ++k) {
-    const int i = part.kept<T>(k);
-    if (i >= part.width) return;
-    line(b.dy + at + i);
-    line(b.x + at + i);
-    if (b.dresidual) line(b.dresidual + at + i);
-  }
+  prefetch_row(b.dy + at, part);
+  prefetch_row(b.x + at, part);
+  if (b.dresidual) prefetch_row(b.dresidual + at, part);
 }
 
 // partial[width] = the sum over the block's teams, in their order. `shared` holds a row a team.
@@ -110,6 +103,7 @@ __global__ void __launch_bounds__(kBlockBound<kKept>,
   constexpr bool kRest = kKept == kMostKept;
   __shared__ Scratch scratch;
   extern __shared__ float sums_of_teams[];
+  wait_for_kernel_before();
   const Part part = part_of<kKept>(rows, lanes);
   float* partial = kFrozen ? nullptr : b.partials + blockIdx.x * rows.width;
   float sums[kKept][kChunk<T>] = {};
@@ -124,7 +118,7 @@ __global__ void __launch_bounds__(kBlockBound<kKept>,
     row.template load<kAligned>(b, at, part);
     RowScale scale{b.rstd[r], 0};
     if (kRest && part.lanes > kTeamsBlock && r + step < rows.count)
-      prefetch(b, (r + step) * rows.width, part);
+      prefetch(b, at + step * rows.width, part);
 #pragma unroll
     for (int k = 0; k < kKept; ++k) {
       const int i = part.kept<T>(k);
@@ -138,6 +132,7 @@ __global__ void __launch_bounds__(kBlockBound<kKept>,
     keep_packed(row.more);
     scale.along = team_sum(scale.along, part.lanes, scratch, round) * scale.rstd /
                   static_cast<float>(part.width);
+    T* const dx = part.first_of(b.dx + at);
 #pragma unroll
     for (int k = 0; k < kKept; ++k) {
       const int i = part.kept<T>(k);
@@ -159,8 +154,10 @@ void launch_rows(const Backward<T, W>& b, const Rows& rows, int64_t blocks, cuda
                             : static_cast<size_t>(teams.count() * rows.width) * sizeof(float);
   const bool aligned = rows_are_aligned<T>(rows, b.dy, b.x, b.dresidual, b.weight, b.dx);
   with_path(teams.kept, aligned, [&](auto kept, auto aligned_type) {
-    rms_norm_backward_kernel<decltype(kept)::value, decltype(aligned_type)::value, kFrozen>
-        <<<static_cast<unsigned>(blocks), teams.threads, shared, stream>>>(b, rows, teams.lanes);
+    launch_behind(rms_norm_backward_kernel<decltype(kept)::value, decltype(aligned_type)::value,
+                                           kFrozen, T, W>,
+                  static_cast<unsigned>(blocks), teams.threads, shared, stream, b, rows,
+                  teams.lanes);
   });
   check(cudaGetLastError(), "rms_norm_backward");
 }

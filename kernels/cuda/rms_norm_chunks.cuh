@@ -29,42 +29,48 @@ __device__ void keep_packed(Chunk<T> (&kept)[kKept]) {
 }
 
 template <class T>
-__device__ float add_squares(const Chunk<T>& x, float sum) {
+__device__ float add_squares(const Chunk<T>& chunk, float sum) {
+  float x[kChunk<T>];
+  to_floats<T>(x, chunk);
 #pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j) sum = __fmaf_rn(to_float(x.at[j]), to_float(x.at[j]), sum);
+  for (int j = 0; j < kChunk<T>; ++j) sum = __fmaf_rn(x[j], x[j], sum);
   return sum;
 }
 
 // Rounded to T.
 template <class T>
 __device__ Chunk<T> add(const Chunk<T>& x, const Chunk<T>& y) {
-  Chunk<T> sum;
+  float sum[kChunk<T>], more[kChunk<T>];
+  to_floats<T>(sum, x);
+  to_floats<T>(more, y);
 #pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j)
-    sum.at[j] = from_float<T>(to_float(x.at[j]) + to_float(y.at[j]));
-  return sum;
+  for (int j = 0; j < kChunk<T>; ++j) sum[j] += more[j];
+  return to_chunk<T>(sum);
 }
 
 // y = x * rstd * weight, to be rounded: the one place that makes y, so that a rebuild has the same
 // bits.
 template <bool kAligned, class T, class W>
-__device__ void normalise(float (&y)[kChunk<T>], const Chunk<T>& x, float rstd, const W* weight,
+__device__ void normalise(float (&y)[kChunk<T>], const Chunk<T>& chunk, float rstd, const W* weight,
                           int left) {
+  float x[kChunk<T>];
+  to_floats<T>(x, chunk);
   load_floats<kAligned>(y, weight, left);
 #pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j) y[j] = __fmul_rn(__fmul_rn(to_float(x.at[j]), rstd), y[j]);
+  for (int j = 0; j < kChunk<T>; ++j) y[j] = __fmul_rn(__fmul_rn(x[j], rstd), y[j]);
 }
 
 // Adds sum(dy * weight * x) of a chunk: how much of the gradient points along x. The sums of a dx
 // spell their roundings: a frozen weight changes no bit of it.
 template <bool kAligned, class T, class W>
-__device__ float add_along_x(const Chunk<T>& dy, const Chunk<T>& x, const W* weight, int left,
-                             float sum) {
-  float w[kChunk<T>];
+__device__ float add_along_x(const Chunk<T>& dy_chunk, const Chunk<T>& x_chunk, const W* weight,
+                             int left, float sum) {
+  float dy[kChunk<T>], x[kChunk<T>], w[kChunk<T>];
+  to_floats<T>(dy, dy_chunk);
+  to_floats<T>(x, x_chunk);
   load_floats<kAligned>(w, weight, left);
 #pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j)
-    sum = __fmaf_rn(__fmul_rn(to_float(dy.at[j]), w[j]), to_float(x.at[j]), sum);
+  for (int j = 0; j < kChunk<T>; ++j) sum = __fmaf_rn(__fmul_rn(dy[j], w[j]), x[j], sum);
   return sum;
 }
 
@@ -75,25 +81,30 @@ struct RowScale {
 
 // dx of the chunk at `to`; `more` is added.
 template <bool kAligned, class T, class W>
-__device__ void store_dx(const Chunk<T>& dy, const Chunk<T>& x, const Chunk<T>& more,
+__device__ void store_dx(const Chunk<T>& dy_chunk, const Chunk<T>& x_chunk, const Chunk<T>& more,
                          const W* weight, RowScale scale, T* to, int left) {
-  float w[kChunk<T>];
+  float dy[kChunk<T>], x[kChunk<T>], dx[kChunk<T>], w[kChunk<T>];
+  to_floats<T>(dy, dy_chunk);
+  to_floats<T>(x, x_chunk);
+  to_floats<T>(dx, more);
   load_floats<kAligned>(w, weight, left);
 #pragma unroll
   for (int j = 0; j < kChunk<T>; ++j) {
-    const float xhat = __fmul_rn(to_float(x.at[j]), scale.rstd);
-    const float across = __fmaf_rn(-xhat, scale.along, __fmul_rn(to_float(dy.at[j]), w[j]));
-    w[j] = __fmaf_rn(scale.rstd, across, to_float(more.at[j]));
+    const float xhat = __fmul_rn(x[j], scale.rstd);
+    const float across = __fmaf_rn(-xhat, scale.along, __fmul_rn(dy[j], w[j]));
+    dx[j] = __fmaf_rn(scale.rstd, across, dx[j]);
   }
-  store_floats<kAligned>(to, w, left);
+  store_floats<kAligned>(to, dx, left);
 }
 
 template <class T>
-__device__ void add_dweight(const Chunk<T>& dy, const Chunk<T>& x, float rstd,
+__device__ void add_dweight(const Chunk<T>& dy_chunk, const Chunk<T>& x_chunk, float rstd,
                             float (&sum)[kChunk<T>]) {
+  float dy[kChunk<T>], x[kChunk<T>];
+  to_floats<T>(dy, dy_chunk);
+  to_floats<T>(x, x_chunk);
 #pragma unroll
-  for (int j = 0; j < kChunk<T>; ++j)
-    sum[j] = __fmaf_rn(to_float(dy.at[j]), __fmul_rn(to_float(x.at[j]), rstd), sum[j]);
+  for (int j = 0; j < kChunk<T>; ++j) sum[j] = __fmaf_rn(dy[j], __fmul_rn(x[j], rstd), sum[j]);
 }
 
 // Calls f(x's type, weight's type).

@@ -71,6 +71,15 @@ struct Part {
   __device__ int kept(int k) const {
     return (lane + k * lanes) * kChunk<T>;
   }
+  // A row's first kept chunk of the thread; the others lie `step` further each. The compiler does
+  // not see how the address came about, or it would multiply row and width anew for every chunk.
+  template <class T>
+  __device__ T* first_of(T* row) const {
+    T* first = row + lane * kChunk<std::remove_const_t<T>>;
+    asm("" : "+l"(first));
+    __builtin_assume(__isGlobal(first));
+    return first;
+  }
   // The first element that is not kept, and the way to the next.
   template <class T>
   __device__ int rest() const {
@@ -115,12 +124,22 @@ __device__ inline float team_sum(float value, int lanes, Scratch& scratch, int r
 // Chunks of a row that are kept; 0 behind its end.
 template <bool kAligned, int kKept, class T>
 __device__ void load_kept(Chunk<T> (&kept)[kKept], const T* row, const Part& part) {
+  const T* first = part.first_of(row);
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     const int i = part.kept<T>(k);
     kept[k] = Chunk<T>{};
-    if (i < part.width) kept[k] = load_chunk<kAligned>(row + i, part.width - i);
+    if (i < part.width) kept[k] = load_chunk<kAligned>(first + k * part.step<T>(), part.width - i);
   }
+}
+
+// Brings the row into the L2 cache.
+template <class T>
+__device__ void prefetch_row(const T* row, const Part& part) {
+  constexpr int kLine = 128 / static_cast<int>(sizeof(T));
+#pragma unroll 1
+  for (int i = part.lane * kLine; i < part.width; i += part.lanes * kLine)
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(row + i));
 }
 
 // Whether chunks of rows are aligned in tensors of these addresses (null where undefined).

@@ -17,42 +17,62 @@ __global__ void rope_table_kernel(const int32_t* positions, const float* inv_fre
     }
 }
 
+constexpr int kHeads = 4;  // that a thread turns by the angles it has loaded
+
 template <class T>
 struct Rotation {
   T* x;
   const float* table;
-  int64_t tokens, row_width;
+  int64_t row_width;
   unsigned half, num_heads;
-  float sign;  // -1: the inverse
+  unsigned chunks, groups;  // of a half; of heads
+  unsigned items;           // of all tokens
+  float sign;               // -1: the inverse
 };
 
-// (a, b) turns by the angle: (a cos - b sin, b cos + a sin). An item is a chunk of a head's first
-// half and its partner in the second.
+// (a, b) turns by the angle: (a cos - b sin, b cos + a sin). An item is a chunk of the first half
+// and its partner in the second, of kHeads heads.
 template <bool kAligned, class T>
 __global__ void rope_kernel(Rotation<T> r) {
   constexpr int kCount = kChunk<T>;
-  const unsigned chunks = (r.half + kCount - 1) / kCount, items = chunks * r.num_heads;
-  for (int64_t t = first_row(); t < r.tokens; t += row_stride())
-    for (int64_t item = first_item(); item < items; item += item_stride()) {
-      const unsigned head = static_cast<unsigned>(item) / chunks;
-      const unsigned i = (static_cast<unsigned>(item) - head * chunks) * kCount;
-      const int64_t left = r.half - i;
-      T* at = r.x + t * r.row_width + int64_t{head} * 2 * r.half + i;
-      const float* turn = r.table + t * 2 * r.half + i;
-      float a[kCount], b[kCount], cos[kCount], sin[kCount];
-      load_floats<kAligned>(a, at, left);
-      load_floats<kAligned>(b, at + r.half, left);
-      load_floats<kAligned>(cos, turn, left);
-      load_floats<kAligned>(sin, turn + r.half, left);
+  wait_for_kernel_before();
+  for (unsigned n = static_cast<unsigned>(first_item()); n < r.items;
+       n += static_cast<unsigned>(item_stride())) {
+    const unsigned row_of_groups = n / r.chunks, t = row_of_groups / r.groups;
+    const unsigned i = (n - row_of_groups * r.chunks) * kCount;
+    const unsigned group = row_of_groups - t * r.groups;
+    const int64_t left = r.half - i;
+    T* const row = r.x + t * r.row_width + i;
+    const float* const turn = r.table + int64_t{t} * 2 * r.half + i;
+    const auto at = [&](int k) { return row + int64_t{group + k * r.groups} * 2 * r.half; };
+    Chunk<T> first[kHeads], second[kHeads];
+#pragma unroll
+    for (int k = 0; k < kHeads; ++k) {
+      if (group + k * r.groups >= r.num_heads) continue;
+      first[k] = load_chunk<kAligned>(at(k), left);
+      second[k] = load_chunk<kAligned>(at(k) + r.half, left);
+    }
+    float cos[kCount], sin[kCount];
+    load_floats<kAligned>(cos, turn, left);
+    load_floats<kAligned>(sin, turn + r.half, left);
+#pragma unroll
+    for (int j = 0; j < kCount; ++j) sin[j] *= r.sign;
+#pragma unroll
+    for (int k = 0; k < kHeads; ++k) {
+      if (group + k * r.groups >= r.num_heads) continue;
+      float a[kCount], b[kCount];
+      to_floats<T>(a, first[k]);
+      to_floats<T>(b, second[k]);
 #pragma unroll
       for (int j = 0; j < kCount; ++j) {
-        const float x = a[j], y = b[j], s = r.sign * sin[j];
-        a[j] = x * cos[j] - y * s;
-        b[j] = y * cos[j] + x * s;
+        const float x = a[j], y = b[j];
+        a[j] = x * cos[j] - y * sin[j];
+        b[j] = y * cos[j] + x * sin[j];
       }
-      store_floats<kAligned>(at, a, left);
-      store_floats<kAligned>(at + r.half, b, left);
+      store_floats<kAligned>(at(k), a, left);
+      store_floats<kAligned>(at(k) + r.half, b, left);
     }
+  }
 }
 
 }  // namespace
@@ -70,22 +90,26 @@ void rope_table(const Tensor& positions_T, const Tensor& inv_freq, const Tensor&
 void rope(const RopeArgs& args) {
   const int64_t tokens = args.x.dim(0), row_width = args.x.dim(1), half = args.table.dim(1) / 2;
   if (tokens == 0 || half == 0 || args.num_heads == 0) return;
-  CHECK(row_width < (int64_t{1} << 31), "[rope] rows of {}", row_width);
   const cudaStream_t stream = stream_on(args.x.device());
   dispatch(args.x.dtype(), [&](auto type) {
     using T = decltype(type);
-    const Rotation<T> rotation{pointer<T>(args.x),
-                               pointer<const float>(args.table),
-                               tokens,
-                               row_width,
-                               static_cast<unsigned>(half),
-                               static_cast<unsigned>(args.num_heads),
-                               args.inverse ? -1.0f : 1.0f};
+    const int64_t chunks = divide_up(half, kChunk<T>), groups = divide_up(args.num_heads, kHeads);
+    const int64_t items = tokens * groups * chunks;
+    CHECK(items < (int64_t{1} << 31), "[rope] {} tokens of {} heads", tokens, args.num_heads);
+    const Rotation<T> rotation{.x = pointer<T>(args.x),
+                               .table = pointer<const float>(args.table),
+                               .row_width = row_width,
+                               .half = static_cast<unsigned>(half),
+                               .num_heads = static_cast<unsigned>(args.num_heads),
+                               .chunks = static_cast<unsigned>(chunks),
+                               .groups = static_cast<unsigned>(groups),
+                               .items = static_cast<unsigned>(items),
+                               .sign = args.inverse ? -1.0f : 1.0f};
     const bool all_aligned = is_aligned(args.x.raw()) && is_aligned(args.table.raw()) &&
                              half % kChunk<T> == 0 && row_width % kChunk<T> == 0;
-    const RowGrid over = over_rows(tokens, divide_up(half, kChunk<T>) * args.num_heads);
     with_alignment(all_aligned, [&](auto aligned) {
-      rope_kernel<decltype(aligned)::value><<<over.grid, over.block, 0, stream>>>(rotation);
+      launch_behind(rope_kernel<decltype(aligned)::value, T>, blocks_for(items), kThreads, 0,
+                    stream, rotation);
     });
   });
   check(cudaGetLastError(), "rope");

@@ -8,6 +8,7 @@ namespace {
 template <bool kAligned, class T>
 __global__ void swiglu_kernel(const T* gate_up, T* y, int64_t rows, int64_t width) {
   constexpr int kCount = kChunk<T>;
+  wait_for_kernel_before();
   for (int64_t t = first_row(); t < rows; t += row_stride())
     for (int64_t i = first_item() * kCount; i < width; i += item_stride() * kCount) {
       const T* at = gate_up + t * 2 * width + i;
@@ -23,6 +24,7 @@ __global__ void swiglu_kernel(const T* gate_up, T* y, int64_t rows, int64_t widt
 template <bool kAligned, class T>
 __global__ void swiglu_backward_kernel(const T* dy, T* gate_up, int64_t rows, int64_t width) {
   constexpr int kCount = kChunk<T>;
+  wait_for_kernel_before();
   for (int64_t t = first_row(); t < rows; t += row_stride())
     for (int64_t i = first_item() * kCount; i < width; i += item_stride() * kCount) {
       const int64_t at = t * 2 * width + i, left = width - i;
@@ -57,8 +59,8 @@ void swiglu(const Tensor& gate_up_T2F, const Tensor& y_TF) {
     using T = decltype(type);
     const RowGrid over = over_rows(rows, divide_up(width, kChunk<T>));
     with_alignment(rows_are_aligned<T>(y_TF, gate_up_T2F), [&](auto aligned) {
-      swiglu_kernel<decltype(aligned)::value><<<over.grid, over.block, 0, stream>>>(
-          pointer<const T>(gate_up_T2F), pointer<T>(y_TF), rows, width);
+      launch_behind(swiglu_kernel<decltype(aligned)::value, T>, over.grid, over.block, 0, stream,
+                    pointer<const T>(gate_up_T2F), pointer<T>(y_TF), rows, width);
     });
   });
   check(cudaGetLastError(), "swiglu");
@@ -72,8 +74,8 @@ void swiglu_backward(const Tensor& dy_TF, const Tensor& gate_up_T2F) {
     using T = decltype(type);
     const RowGrid over = over_rows(rows, divide_up(width, kChunk<T>));
     with_alignment(rows_are_aligned<T>(dy_TF, gate_up_T2F), [&](auto aligned) {
-      swiglu_backward_kernel<decltype(aligned)::value><<<over.grid, over.block, 0, stream>>>(
-          pointer<const T>(dy_TF), pointer<T>(gate_up_T2F), rows, width);
+      launch_behind(swiglu_backward_kernel<decltype(aligned)::value, T>, over.grid, over.block, 0,
+                    stream, pointer<const T>(dy_TF), pointer<T>(gate_up_T2F), rows, width);
     });
   });
   check(cudaGetLastError(), "swiglu_backward");

@@ -121,7 +121,8 @@ void run_backward(gated::Params& p, const SwigluAdaptersBackwardArgs& args, cons
   const auto kernel = gated::swiglu_adapters_kernel<T, kRanks>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
         "swiglu_adapters_backward");
-  kernel<<<static_cast<unsigned>(p.slabs * p.token_slabs), kThreads, kBytes, stream>>>(p);
+  launch_behind(kernel, static_cast<unsigned>(p.slabs * p.token_slabs), kThreads, kBytes, stream,
+                p);
   check(cudaGetLastError(), "swiglu_adapters_backward");
   adapter::add_sums<T>(sums_of(p, args, dh), stream);
 }
@@ -160,7 +161,7 @@ void swiglu_hidden(const Tensor& gate_up, const Tensor& a, float scale,
     const auto kernel = gated_hidden::swiglu_hidden_kernel<T, most_ranks()>;
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
           "swiglu_hidden");
-    kernel<<<grid, kThreads, kBytes, stream>>>(p);
+    launch_behind(kernel, grid, kThreads, kBytes, stream, p);
     check(cudaGetLastError(), "swiglu_hidden");
     adapter::add_sums<T>(sums, stream);
   });

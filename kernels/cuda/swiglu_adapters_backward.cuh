@@ -318,6 +318,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   extern __shared__ __align__(128) unsigned char shared_bytes[];
   const Shared<T, kRanks> shared(shared_bytes);
   const Slab slab = slab_of_block(p);
+  wait_for_kernel_before();
   Loads<T, kRanks> loads(p, slab, shared);
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) loads.next();

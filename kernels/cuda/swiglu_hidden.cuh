@@ -163,6 +163,7 @@ template <class T, int kRanks>
 __global__ void __launch_bounds__(kThreads, 1)
     swiglu_hidden_kernel(const __grid_constant__ Params p) {
   extern __shared__ __align__(128) unsigned char shared_bytes[];
+  wait_for_kernel_before();
   const Slab slab(p);
   const auto load = [&](int tile) {
     load_stage<T, kRanks>(p, slab, tile, stage_of<T, kRanks>(shared_bytes, tile % kStages));
