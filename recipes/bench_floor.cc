@@ -155,7 +155,10 @@ int64_t StepShape::layers(Recompute mode) const {
 //   again     selective: the outputs of the norms and of SwiGLU written once more, by the passes
 //             above, which have read what they come from                     2h + f
 //             full: all of the forward but for the last sum                  6h + RoPE + 3f
-//   LoRA      gradients of the A and B of a projection: one pass over its x and one over its dy
+//   LoRA      gradients of the A and B of a projection: one pass over its x and one over its dy,
+//             but for what SwiGLU's backward has at hand (dgate, dup and the x of down)
+//                                                                            4h + 2q + 2k
+//             selective: nothing again, for nothing of that is kept
 //
 // and of a token, v: vocabulary: the logits are read for their sum and read and written for their
 // gradient (3v), the final norm forward and backward (4h + 4h), the embedding forward (2h) and,
@@ -170,8 +173,9 @@ double elementwise_bytes(const StepShape& s) {
   const double rope_backward = c.qk_norm ? 3 * (q + k) : 2 * (q + k);
   const double forward = 6 * h + rope + 3 * f;
   double layer = forward + 5 * f + 8 * h + rope_backward;
-  if (s.frozen_base) layer += (h + q + 2 * k) + (q + h) + (h + 2 * f) + (f + h);
-  const double again = static_cast<double>(s.layers(Recompute::selective)) * (2 * h + f) +
+  if (s.frozen_base) layer += 4 * h + 2 * q + 2 * k;
+  const double cheap = s.frozen_base ? 0 : 2 * h + f;
+  const double again = static_cast<double>(s.layers(Recompute::selective)) * cheap +
                        static_cast<double>(s.layers(Recompute::full)) * forward;
   const double ends = 3 * v + 8 * h + 2 * h + (s.frozen_base ? 0 : 5 * h);
   const double elements = static_cast<double>(c.num_hidden_layers) * layer + again + ends;

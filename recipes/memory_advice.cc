@@ -8,24 +8,25 @@ namespace weft::recipes {
 namespace {
 
 // What a block keeps of one token, in elements (core/nn/block.cc, attention.cc, mlp.cc).
-double kept_elements(const models::DecoderConfig& m, models::Recompute mode) {
+double kept_elements(const models::DecoderConfig& m, models::Recompute mode, bool plain_lora) {
   const double width = static_cast<double>(m.hidden_size);
   const double q = static_cast<double>(m.num_attention_heads * m.head_dim);
   const double qkv = q + static_cast<double>(2 * m.num_key_value_heads * m.head_dim);
   const double ffn = static_cast<double>(m.intermediate_size);
   if (mode == models::Recompute::full) return width;
   const double needed = 2 * width + qkv + q + 2 * ffn;  // residuals, qkv, attention, gate and up
-  return mode == models::Recompute::selective ? needed : needed + 2 * width + ffn;
+  return plain_lora || mode == models::Recompute::selective ? needed : needed + 2 * width + ffn;
 }
 
 }  // namespace
 
 double kept_bytes_a_token(const models::DecoderConfig& model, const models::RecomputePlan& plan,
-                          DType dtype) {
+                          DType dtype, bool plain_lora) {
   double elements = 0;
   for (size_t layer = 0; layer < static_cast<size_t>(model.num_hidden_layers); ++layer)
-    if (!plan.offloads(layer)) elements += kept_elements(model, plan.of(layer));
-  if (plan.offloaded > 0) elements += kept_elements(model, plan.of(0));  // one comes or goes
+    if (!plan.offloads(layer)) elements += kept_elements(model, plan.of(layer), plain_lora);
+  if (plan.offloaded > 0)  // one comes or goes
+    elements += kept_elements(model, plan.of(0), plain_lora);
   return elements * static_cast<double>(size_of(dtype));
 }
 
@@ -34,8 +35,9 @@ std::vector<Saving> memory_savings(const RunConfig& config, const MemoryFacts& f
   const double tokens = static_cast<double>(train.micro_batch * config.data.seq_len);
   const int64_t blocks = facts.model.num_hidden_layers;
   const models::RecomputePlan plan = train.recompute_plan(blocks);
+  const bool plain_lora = config.recipe == Recipe::lora && config.lora.dropout == 0;
   const auto kept_by = [&](const models::RecomputePlan& other) {
-    return kept_bytes_a_token(facts.model, other, facts.dtype) * tokens;
+    return kept_bytes_a_token(facts.model, other, facts.dtype, plain_lora) * tokens;
   };
   const double kept = kept_by(plan);
   const double trainable = static_cast<double>(facts.trainable);

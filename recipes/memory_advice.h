@@ -26,9 +26,10 @@ struct Saving {
   double bytes = 0;
 };
 
-// Bytes that the tape keeps of one token over all blocks, where the model is.
+// Bytes that the tape keeps of one token over all blocks, where the model is. Of a frozen base
+// without dropout: no outputs of norms and SwiGLU, whatever the plan.
 double kept_bytes_a_token(const models::DecoderConfig& model, const models::RecomputePlan& plan,
-                          DType dtype);
+                          DType dtype, bool plain_lora = false);
 
 // The changes that this run can still make, largest saving first.
 std::vector<Saving> memory_savings(const RunConfig& config, const MemoryFacts& facts);

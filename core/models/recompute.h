@@ -10,7 +10,8 @@ namespace weft::models {
 
 enum class Recompute {
   none,       // keep every activation
-  selective,  // make norms' and SwiGLU's outputs again: cheap, and half of the memory
+  selective,  // make norms' and SwiGLU's outputs again: cheap, and half of the memory (plain LoRA
+              // keeps neither anyway)
   full,       // keep each block's input only
 };
 

@@ -70,6 +70,14 @@ TEST(MemoryAdvice, SaysWhatEachChangeSaves) {
   for (size_t i = 1; i < savings.size(); ++i) EXPECT_GE(savings[i - 1].bytes, savings[i].bytes);
 }
 
+TEST(MemoryAdvice, KnowsThatPlainLoraKeepsNoNorms) {
+  RunConfig config = run(Recipe::lora, models::Recompute::none);
+  EXPECT_THAT(memory_advice(config, tiny()), Not(HasSubstr("recompute=selective")));
+  EXPECT_EQ(saved_by(memory_savings(config, tiny()), "train.recompute=full"), 2 * 96 * 2 * 40);
+  config.lora.dropout = 0.1;
+  EXPECT_EQ(saved_by(memory_savings(config, tiny()), "train.recompute=selective"), 2 * 48 * 2 * 40);
+}
+
 TEST(MemoryAdvice, OffersToOffloadHalfOfTheBlocksThenAllButTheLast) {
   MemoryFacts facts = tiny();
   facts.model.num_hidden_layers = 8;

@@ -49,6 +49,27 @@ TEST(Tape, KeepsTheRecipeOfWhatIsCheapToMakeAgain) {
   }
 }
 
+TEST(Tape, OfAnOriginKeepsTheRecipeWhateverElseItKeeps) {
+  const Tensor a = test::random_tensor({5}, DType::f32, 1);
+  const Tensor b = test::random_tensor({5}, DType::f32, 2);
+  for (const Tape::Keep keep : {Tape::Keep::expensive, Tape::Keep::everything}) {
+    Tape tape(keep);
+    const Tensor sum = ops::add(a, b);
+    Tape::Rebuildable cheap(tape, sum, sum_of(a, b));
+    tape.push_origin(sum);
+    tape.push_origin(a);  // nothing says how it is made
+    const Tape::Kept of_a = tape.pop_kept(), of_sum = tape.pop_kept();
+    EXPECT_EQ(of_a.tensor().raw(), a.raw());
+    EXPECT_FALSE(of_sum.pushed.defined());
+    ASSERT_EQ(of_sum.recipe.from.size(), 2u);
+    EXPECT_EQ(of_sum.recipe.from[1].raw(), b.raw());
+    EXPECT_TRUE(test::same_bytes(of_sum.tensor(), sum));
+  }
+  Tape nothing(Tape::Keep::nothing);
+  nothing.push_origin(a);
+  EXPECT_TRUE(nothing.empty());
+}
+
 TEST(Tape, TheInnermostRecipeCounts) {
   Tape tape(Tape::Keep::expensive);
   const Tensor a = test::random_tensor({5}, DType::f32, 1);

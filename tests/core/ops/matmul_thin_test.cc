@@ -72,6 +72,16 @@ TEST_P(MatmulWithThin, AddsThinProductsToTheColumnsThatTheyName) {
           });
 }
 
+// Deeper than the products that a GPU's own kernel takes.
+TEST_P(MatmulWithThin, AddsThinProductsToDeepOnes) {
+  constexpr int64_t M = 260, N = 136, K = 8200;
+  for (const bool rows_of_b : {false, true})
+    for (const int added : {0, 1})
+      check_thin({M, N, K}, rows_of_b, added, 1, [](size_t) {
+        return std::tuple{int64_t{0}, int64_t{N}, int64_t{16}};
+      });
+}
+
 INSTANTIATE_TEST_SUITE_P(Cpu, MatmulWithThin,
                          testing::Values(Case{DType::f32, DType::f32, VectorIsa::avx512},
                                          Case{DType::bf16, DType::bf16, VectorIsa::avx512},

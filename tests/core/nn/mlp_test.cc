@@ -1,0 +1,121 @@
+#include "core/nn/mlp.h"
+
+#include <gtest/gtest.h>
+
+#include "core/ops/rms_norm.h"
+#include "tests/support/tensors.h"
+
+namespace weft::nn {
+namespace {
+
+constexpr int64_t kTokens = 11, kWidth = 24, kGate = 40, kRank = 8;
+
+// An MLP whose three projections have adapters, as the units' flat buffers hold it: matrices that
+// are one product lie side by side.
+class MlpTest : public testing::Test {
+ protected:
+  ParameterPtr parameter(const Tensor& value, const Tensor& grad, bool trainable) {
+    auto p = std::make_shared<Parameter>();
+    p->shape = value.shape();
+    p->trainable = trainable;
+    p->value = value;
+    p->grad = grad;
+    return p;
+  }
+  // `count` parameters of [rows, columns] each.
+  std::vector<ParameterPtr> stack(int count, int64_t rows, int64_t columns, bool trainable) {
+    const Shape shape{count * rows, columns};
+    const Tensor values = test::random_tensor(shape, DType::f32, ++seed_);
+    const Tensor grads = trainable ? Tensor::zeros(shape, DType::f32) : Tensor();
+    std::vector<ParameterPtr> parts;
+    for (int i = 0; i < count; ++i) {
+      const auto part = [&](const Tensor& t) {
+        return t.defined() ? t.rows(i * rows, (i + 1) * rows) : Tensor();
+      };
+      parts.push_back(parameter(part(values), part(grads), trainable));
+    }
+    return parts;
+  }
+  Projection projection(int64_t in, int64_t out, int count, bool trains_weights) {
+    const auto weights = stack(count, out, in, trains_weights);
+    const auto as = stack(count, kRank, in, true), bs = stack(count, out, kRank, true);
+    std::vector<ProjectionMember> members;
+    for (size_t i = 0; i < weights.size(); ++i)
+      members.push_back({.name = fmt::format("{}", i),
+                         .weight = weights[i],
+                         .bias = nullptr,
+                         .adapter = Adapter{as[i], bs[i], nullptr, 0.5f}});
+    return Projection(in, std::move(members));
+  }
+  // The same values whatever trains.
+  Mlp mlp(bool trains_weights) {
+    seed_ = 0;
+    return Mlp(projection(kWidth, kGate, 2, trains_weights),
+               projection(kGate, kWidth, 1, trains_weights));
+  }
+
+  // Forward as a block calls it: x is the norm of `from`.
+  struct Run {
+    Tensor x, y;
+    Tape tape{Tape::Keep::everything};
+  };
+  Run forward(const Mlp& mlp) {
+    Run run;
+    const Tensor from = test::random_tensor({kTokens, kWidth}, DType::f32, 20);
+    const auto norm = parameter(test::random_tensor({kWidth}, DType::f32, 21), {}, false);
+    const ops::RmsNormResult normed = ops::rms_norm(from, norm->value, 1e-5f);
+    run.x = normed.y;
+    const auto again = [norm](const std::vector<Tensor>& of) {
+      return ops::rms_norm_rebuild(of[0], norm->value, of[1]);
+    };
+    Tape::Rebuildable cheap(run.tape, run.x, {{from, normed.rstd}, again, norm});
+    run.y = mlp.forward(run.x, step(), run.tape, from);
+    return run;
+  }
+  Step step() {
+    Step step;
+    step.weight_grads = &weight_grads_;
+    return step;
+  }
+
+  WeightGrads weight_grads_;
+  uint32_t seed_ = 0;
+};
+
+TEST_F(MlpTest, OfAFrozenBaseKeepsNeitherItsInputNorWhatItGates) {
+  for (const bool trains_weights : {false, true}) {
+    Run run = forward(mlp(trains_weights));
+    bool keeps_x = false, keeps_gated = false;
+    run.tape.for_each([&](Tensor& t) {
+      keeps_x |= t.raw() == run.x.raw();
+      keeps_gated |= t.shape() == Shape{kTokens, kGate};
+    });
+    EXPECT_EQ(keeps_x, trains_weights);
+    EXPECT_EQ(keeps_gated, trains_weights);
+  }
+}
+
+TEST_F(MlpTest, HasTheSameAdapterGradientsWhoeverMakesThem) {
+  const Mlp frozen = mlp(false), trained = mlp(true);
+  Run of_frozen = forward(frozen), of_trained = forward(trained);
+  test::expect_close(of_frozen.y, test::to_doubles(of_trained.y), 1e-5, "y");
+  const Tensor dy = test::random_tensor({kTokens, kWidth}, DType::f32, 30);
+  const Tensor dx = frozen.backward(dy, step(), of_frozen.tape);
+  test::expect_close(dx, test::to_doubles(trained.backward(dy, step(), of_trained.tape)), 1e-4,
+                     "dx");
+  EXPECT_TRUE(of_frozen.tape.empty());
+  std::vector<ParameterPtr> have, want;
+  frozen.collect(have);
+  trained.collect(want);
+  int compared = 0;
+  for (size_t i = 0; i < have.size(); ++i) {
+    if (!have[i]->trainable) continue;
+    test::expect_close(have[i]->grad, test::to_doubles(want[i]->grad), 1e-4,
+                       fmt::format("gradient {}", i));
+    ++compared;
+  }
+  EXPECT_EQ(compared, 6);
+}
+
+}  // namespace
+}  // namespace weft::nn
