@@ -5,12 +5,21 @@
 
 namespace weft::nn {
 
+bool Mlp::swiglu_adds_front(int64_t tokens, const Step& step) const {
+  return down_.lends_input(step) && gate_up_.lends_output() &&
+         ops::swiglu_adds_front(tokens, down_.adapters_a(), gate_up_.adapter_segments());
+}
+
 Tensor Mlp::forward(const Tensor& x, const Step& step, Tape& tape, const Tensor& residual) const {
-  const Tensor gate_up = gate_up_.forward(x, step, tape);
+  const bool adds_front = swiglu_adds_front(x.dim(0), step);
+  ops::SwigluFront front;
+  if (adds_front) front.segments = gate_up_.adapter_segments();
+  const Tensor gate_up =
+      gate_up_.forward(x, step, tape, {.left_out_TR = adds_front ? &front.h_TR : nullptr});
   tape.push(gate_up);
   if (down_.lends_input(step)) {
     const auto [act, hidden] =
-        ops::swiglu_hidden(gate_up, down_.adapters_a(), down_.hidden_scale());
+        ops::swiglu_hidden(gate_up, down_.adapters_a(), down_.hidden_scale(), front);
     return down_.forward(act, step, tape, {.residual_TN = residual, .hidden_TR = hidden});
   }
   const Tensor act = ops::swiglu(gate_up);
@@ -33,8 +42,8 @@ Tensor Mlp::backward(const Tensor& dy, const Step& step, Tape& tape) const {
            .dh_behind_TR = has_behind ? behind.dh_TR : none,
            .da_RF = has_behind ? down_.adapters_a_grad() : none,
            .h_TR = front.h_TR,
-           .segments =
-               has_front ? gate_up_.adapter_segments() : std::vector<ops::AdapterSegment>()});
+           .segments = has_front ? gate_up_.adapter_segments() : std::vector<ops::AdapterSegment>(),
+           .adds_front = swiglu_adds_front(dy.dim(0), step)});
     else
       ops::swiglu_backward(dact, gate_up);
   }

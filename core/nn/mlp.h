@@ -18,6 +18,9 @@ class Mlp {
   void collect(std::vector<ParameterPtr>& parameters) const;
 
  private:
+  // Whether SwiGLU adds the part of gate's and up's adapters to so many tokens.
+  bool swiglu_adds_front(int64_t tokens, const Step& step) const;
+
   Projection gate_up_;
   Projection down_;
 };

@@ -71,16 +71,18 @@ Tensor Projection::forward(const Tensor& x, const Step& step, Tape& tape,
   Tensor y = Tensor::empty({x.dim(0), out_features()}, x.dtype(), x.device());
   const Tensor h_TR = hidden.defined() ? hidden : adapters_hidden(x, step);
   if (h_TR.defined()) tape.push(h_TR);
+  if (extras.left_out_TR) *extras.left_out_TR = h_TR;
   const bool scales = has_dora();  // y is not whole until it is scaled
+  const bool adds_adapters = !scales && !extras.left_out_TR;
   const Tensor bias = scales || !stacked(weights()).defined() ? Tensor() : stacked_biases();
   const ops::Matrix addend = residual.defined() && !scales ? ops::Matrix(residual) : ops::Matrix();
   for_each_product(weights(), [&](int64_t column, const Tensor& w) {
     const int64_t next = column + w.dim(0);
-    ops::matmul(
-        x, ops::transposed(w), ops::columns(y, column, next),
-        {.addend = addend.data ? &addend : nullptr,
-         .bias_N = bias.defined() ? &bias : nullptr,
-         .thin = scales ? std::vector<ops::ThinProduct>() : adapters_part(h_TR, column, next)});
+    ops::matmul(x, ops::transposed(w), ops::columns(y, column, next),
+                {.addend = addend.data ? &addend : nullptr,
+                 .bias_N = bias.defined() ? &bias : nullptr,
+                 .thin = adds_adapters ? adapters_part(h_TR, column, next)
+                                       : std::vector<ops::ThinProduct>()});
   });
   if (scales) add_scaled_adapters(h_TR, y, tape);
   if (!bias.defined()) add_biases(y);

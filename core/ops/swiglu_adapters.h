@@ -8,12 +8,25 @@
 
 namespace weft::ops {
 
+// Adapters of the projection in front whose part gate_up still lacks: gate_up is meant plus
+// db_scale * h_i B_i^T in the columns of each. The sum may be rounded before it is gated, or not.
+struct SwigluFront {
+  Tensor h_TR;
+  std::vector<AdapterSegment> segments;
+};
+
 struct SwigluHidden {
   Tensor y_TF;
   Tensor h_TR;  // scale * y A^T, summed in f32 and rounded once
 };
-// gate_up[T,2F] as in swiglu.h; a[R,F], the projection's behind, has its dtype.
-SwigluHidden swiglu_hidden(const Tensor& gate_up_T2F, const Tensor& a_RF, float scale);
+// gate_up[T,2F] as in swiglu.h, not changed; a[R,F], the projection's behind, has its dtype.
+SwigluHidden swiglu_hidden(const Tensor& gate_up_T2F, const Tensor& a_RF, float scale,
+                           const SwigluFront& front = {});
+
+// Whether both ops add the part of these adapters in the pass that they make anyway, for so many
+// tokens and a[R,F]; else they can, but a product that makes gate_up should.
+bool swiglu_adds_front(int64_t tokens, const Tensor& a_RF,
+                       const std::vector<AdapterSegment>& segments);
 
 struct SwigluAdaptersBackwardArgs {
   const Tensor& dy_TF;
@@ -24,6 +37,7 @@ struct SwigluAdaptersBackwardArgs {
   // The projection in front: adapter_gradients of gate_up's gradient. No segments: none.
   const Tensor& h_TR;
   const std::vector<AdapterSegment>& segments;
+  bool adds_front = false;  // gate_up lacks their part, as in SwigluFront
 };
 // Returns dh[T, ranks of h] of the projection in front; undefined without segments. Neither y nor
 // a second reading of gate_up's gradient is needed on a GPU. The same call gives the same bits.
@@ -31,17 +45,21 @@ Tensor swiglu_adapters_backward(const SwigluAdaptersBackwardArgs& args);
 
 // The definitions, by the ops that they join.
 void swiglu_hidden_by_parts(const Tensor& gate_up_T2F, const Tensor& a_RF, float scale,
-                            const SwigluHidden& result);
+                            const SwigluFront& front, const SwigluHidden& result);
 void swiglu_adapters_backward_by_parts(const SwigluAdaptersBackwardArgs& args, const Tensor& dh_TR);
 
 namespace cpu {
-void swiglu_hidden(const Tensor& gate_up, const Tensor& a, float scale, const SwigluHidden& result);
+void swiglu_hidden(const Tensor& gate_up, const Tensor& a, float scale, const SwigluFront& front,
+                   const SwigluHidden& result);
 void swiglu_adapters_backward(const SwigluAdaptersBackwardArgs& args, const Tensor& dh);
 }  // namespace cpu
 namespace cuda {
 // In one pass where they can: the rules are in kernels/cuda/swiglu_adapters.cu.
-void swiglu_hidden(const Tensor& gate_up, const Tensor& a, float scale, const SwigluHidden& result);
+void swiglu_hidden(const Tensor& gate_up, const Tensor& a, float scale, const SwigluFront& front,
+                   const SwigluHidden& result);
 void swiglu_adapters_backward(const SwigluAdaptersBackwardArgs& args, const Tensor& dh);
+bool swiglu_adds_front(int64_t tokens, const Tensor& a,
+                       const std::vector<AdapterSegment>& segments);
 }  // namespace cuda
 
 }  // namespace weft::ops

@@ -25,10 +25,10 @@ inline bool lies_in_chunks(const Tensor& t) {
 inline bool are_chunks(int64_t ranks, int64_t most) {
   return ranks > 0 && ranks <= most && ranks % 8 == 0;
 }
-// Of a segment's B, and of where its columns and ranks begin.
+// Of a segment's B, of its gradient if it has one, and of where its columns and ranks begin.
 inline bool lies_in_chunks(const AdapterSegment& s) {
   return (s.column | s.rank | s.columns()) % 8 == 0 && lies_in_chunks(s.b_NR) &&
-         lies_in_chunks(s.db_NR);
+         (!s.db_NR.defined() || lies_in_chunks(s.db_NR));
 }
 
 inline void* element(const Tensor& t, int64_t index) {

@@ -41,9 +41,10 @@ struct Tiling {
 template <class Tiling, int kRows, class T>
 __device__ void load_tile(T* to, const T* from, int64_t stride, int rows, int columns) {
   const Tiling part;
+  if (kRows < Tiling::kStep && part.row >= kRows) return;
   rows = part.column < columns ? rows - part.row : 0;
 #pragma unroll
-  for (int i = 0; i < kRows / Tiling::kStep; ++i, from += Tiling::kStep * stride)
+  for (int i = 0; i * Tiling::kStep < kRows; ++i, from += Tiling::kStep * stride)
     mma::copy_16_bytes(to + part.place_of(i), from, i * Tiling::kStep < rows);
 }
 

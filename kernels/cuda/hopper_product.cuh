@@ -14,7 +14,7 @@
 
 #include <cuda_bf16.h>
 
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/tensor_core.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
 namespace weft::ops::cuda::hopper {
@@ -276,24 +276,6 @@ class Multiplier {
 
 // --- results -------------------------------------------------------------------------------------
 
-template <class T>
-__device__ uint32_t pack(float low, float high) {
-  if constexpr (std::is_same_v<T, __half>) {
-    const __half2 v = __floats2half2_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&v);
-  } else {
-    const __nv_bfloat162 v = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&v);
-  }
-}
-template <class T>
-__device__ float2 unpack(uint32_t v) {
-  if constexpr (std::is_same_v<T, __half>)
-    return __half22float2(*reinterpret_cast<const __half2*>(&v));
-  else
-    return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&v));
-}
-
 // A warpgroup's tile on its way out: chunk after chunk through its slots, where the addend comes
 // in. Nobody waits for it but the warpgroup itself.
 template <class T, class Sizes>
@@ -368,11 +350,11 @@ class Sender {
       if constexpr (kAdds) {
         uint32_t added[2];
         load_transposed(added, at);
-        near = unpack<T>(added[0]);
-        far = unpack<T>(added[1]);
+        near = mma::unpack<T>(added[0]);
+        far = mma::unpack<T>(added[1]);
       }
-      store_transposed(
-          at, {pack<T>(own[0] + near.x, own[1] + near.y), pack<T>(own[2] + far.x, own[3] + far.y)});
+      store_transposed(at, {mma::pack<T>(own[0] + near.x, own[1] + near.y),
+                            mma::pack<T>(own[2] + far.x, own[3] + far.y)});
     }
   }
 

@@ -16,26 +16,40 @@ Tensor workspace(int64_t numel, Device device) {
   return Tensor::empty({numel}, DType::f32, device, MemoryTag::workspace);
 }
 
-bool takes_hidden(const Tensor& gate_up, const Tensor& a, const SwigluHidden& result) {
-  return gate_up.dtype() != DType::f32 && gate_up.dim(0) >= kFewestTokens &&
-         adapter::are_chunks(a.dim(0), kMostRanks) && adapter::lies_in_chunks(gate_up) &&
-         adapter::lies_in_chunks(a) && adapter::lies_in_chunks(result.y_TF) &&
-         adapter::lies_in_chunks(result.h_TR) &&
-         adapter::has_room(a.device(), gated_hidden::Sizes<kMostRanks>::kBytes);
+bool takes_hidden(int64_t tokens, const Tensor& a) {
+  constexpr int kMostBytes =
+      std::max(gated_hidden::Sizes<16>::kBytes, gated_hidden::Sizes<kMostRanks>::kBytes);
+  return a.dtype() != DType::f32 && tokens >= kFewestTokens &&
+         adapter::are_chunks(a.dim(0), kMostRanks) && adapter::lies_in_chunks(a) &&
+         adapter::has_room(a.device(), kMostBytes);
 }
 
 bool is_gate_or_up(const AdapterSegment& s, int64_t width) {
   return s.columns() == width && (s.column == 0 || s.column == width);
 }
 
+bool takes_segments(const std::vector<AdapterSegment>& segments, int64_t width) {
+  return std::all_of(segments.begin(), segments.end(), [&](const AdapterSegment& s) {
+    return is_gate_or_up(s, width) && adapter::are_chunks(s.ranks(), kMostRanks) &&
+           adapter::lies_in_chunks(s);
+  });
+}
+// Their part is added to gate and up on the way.
+bool adds_segments(const std::vector<AdapterSegment>& segments, int64_t width) {
+  return takes_segments(segments, width) &&
+         std::all_of(segments.begin(), segments.end(),
+                     [](const AdapterSegment& s) { return s.db_scale == 1; });
+}
+
+bool takes_front(const SwigluFront& front, int64_t width) {
+  return front.segments.empty() ||
+         (adapter::lies_in_chunks(front.h_TR) && adds_segments(front.segments, width));
+}
 bool takes_front(const SwigluAdaptersBackwardArgs& args, const Tensor& dh) {
   const int64_t width = args.dy_TF.dim(1);
   return args.segments.empty() ||
          (adapter::lies_in_chunks(args.h_TR) && adapter::lies_in_chunks(dh) &&
-          std::all_of(args.segments.begin(), args.segments.end(), [&](const AdapterSegment& s) {
-            return is_gate_or_up(s, width) && adapter::are_chunks(s.ranks(), kMostRanks) &&
-                   adapter::lies_in_chunks(s);
-          }));
+          (args.adds_front ? adds_segments : takes_segments)(args.segments, width));
 }
 
 bool takes_behind(const Tensor& dh) {
@@ -43,11 +57,24 @@ bool takes_behind(const Tensor& dh) {
          (adapter::are_chunks(dh.dim(1), kMostRanks) && adapter::lies_in_chunks(dh));
 }
 
+bool has_room_for_backward(Device device) {
+  constexpr int kMostBytes = std::max(gated::Sizes<16>::kBytes, gated::Sizes<kMostRanks>::kBytes);
+  return adapter::has_room(device, kMostBytes);
+}
 bool takes_backward(const SwigluAdaptersBackwardArgs& args, const Tensor& dh) {
-  constexpr int kMostBytes = std::max(gated::Sizes<16>::kBytes, gated::Sizes<32>::kBytes);
   return args.dy_TF.dtype() != DType::f32 && adapter::lies_in_chunks(args.dy_TF) &&
          adapter::lies_in_chunks(args.gate_up_T2F) && takes_front(args, dh) &&
-         takes_behind(args.dh_behind_TR) && adapter::has_room(args.dy_TF.device(), kMostBytes);
+         takes_behind(args.dh_behind_TR) && has_room_for_backward(args.dy_TF.device());
+}
+
+void describe_front(gated::Front (&front)[2], const Tensor& h,
+                    const std::vector<AdapterSegment>& segments) {
+  for (const AdapterSegment& s : segments)
+    front[s.column == 0 ? 0 : 1] = {.h = adapter::element(h, s.rank),
+                                    .b = s.b_NR.raw(),
+                                    .dh_partials = nullptr,
+                                    .db_partials = nullptr,
+                                    .ranks = static_cast<int>(s.ranks())};
 }
 
 // Sizes and operands, of which the ranks tell what is there.
@@ -57,13 +84,9 @@ gated::Params params_of(const SwigluAdaptersBackwardArgs& args) {
                   .gate_up = args.gate_up_T2F.raw(),
                   .tokens = args.dy_TF.dim(0),
                   .width = args.dy_TF.dim(1)};
-  for (const AdapterSegment& s : args.segments) {
-    gated::Front& front = p.front[s.column == 0 ? 0 : 1];
-    front.h = adapter::element(args.h_TR, s.rank);
-    front.b = s.b_NR.raw();
-    front.ranks = static_cast<int>(s.ranks());
-    p.h_stride = args.h_TR.dim(1);
-  }
+  describe_front(p.front, args.h_TR, args.segments);
+  if (!args.segments.empty()) p.h_stride = args.h_TR.dim(1);
+  p.adds_front = args.adds_front;
   if (!behind.defined()) return p;
   p.behind = {.dh = behind.raw(), .da_partials = nullptr, .ranks = static_cast<int>(behind.dim(1))};
   p.dh_stride = behind.dim(1);
@@ -129,15 +152,26 @@ void run_backward(gated::Params& p, const SwigluAdaptersBackwardArgs& args, cons
 
 }  // namespace
 
-void swiglu_hidden(const Tensor& gate_up, const Tensor& a, float scale,
+bool swiglu_adds_front(int64_t tokens, const Tensor& a,
+                       const std::vector<AdapterSegment>& segments) {
+  return takes_hidden(tokens, a) && adds_segments(segments, a.dim(1)) &&
+         has_room_for_backward(a.device());
+}
+
+void swiglu_hidden(const Tensor& gate_up, const Tensor& a, float scale, const SwigluFront& front,
                    const SwigluHidden& result) {
-  if (!takes_hidden(gate_up, a, result)) return swiglu_hidden_by_parts(gate_up, a, scale, result);
+  if (!takes_hidden(gate_up.dim(0), a) || !takes_front(front, a.dim(1)) ||
+      !adapter::lies_in_chunks(gate_up) || !adapter::lies_in_chunks(result.y_TF) ||
+      !adapter::lies_in_chunks(result.h_TR))
+    return swiglu_hidden_by_parts(gate_up, a, scale, front, result);
   gated_hidden::Params p{.gate_up = gate_up.raw(),
                          .a = a.raw(),
                          .y = result.y_TF.raw(),
                          .tokens = gate_up.dim(0),
                          .width = a.dim(1),
                          .ranks = static_cast<int>(a.dim(0))};
+  describe_front(p.front, front.h_TR, front.segments);
+  if (!front.segments.empty()) p.h_stride = front.h_TR.dim(1);
   gated_hidden::cut(p);
   const Tensor partials = workspace(gated_hidden::partials_of(p), a.device());
   p.partials = pointer<float>(partials);
@@ -147,7 +181,7 @@ void swiglu_hidden(const Tensor& gate_up, const Tensor& a, float scale,
             .rows = p.tokens,
             .row_stride = p.ranks,
             .rank_stride = 1,
-            .count = gated_hidden::kHalves * p.slabs,
+            .count = gated_hidden::kParts * p.slabs,
             .ranks = p.ranks,
             .scale = scale,
             .adds = false,
@@ -155,13 +189,14 @@ void swiglu_hidden(const Tensor& gate_up, const Tensor& a, float scale,
   const cudaStream_t stream = stream_on(a.device());
   const dim3 grid(static_cast<unsigned>(gated_hidden::blocks_across(p)),
                   static_cast<unsigned>(p.slabs));
-  adapter::dispatch_ranks<16, 32>(a.dtype(), p.ranks, [&](auto type, auto most_ranks) {
+  const int ranks = std::max({p.ranks, p.front[0].ranks, p.front[1].ranks});
+  adapter::dispatch_ranks<16, 32>(a.dtype(), ranks, [&](auto type, auto most_ranks) {
     using T = decltype(type);
     constexpr int kBytes = gated_hidden::Sizes<most_ranks()>::kBytes;
     const auto kernel = gated_hidden::swiglu_hidden_kernel<T, most_ranks()>;
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
           "swiglu_hidden");
-    launch_behind(kernel, grid, kThreads, kBytes, stream, p);
+    launch_behind(kernel, grid, gated_hidden::kBlockThreads, kBytes, stream, p);
     check(cudaGetLastError(), "swiglu_hidden");
     adapter::add_sums<T>(sums, stream);
   });

@@ -1,6 +1,7 @@
 // SwiGLU's backward between adapters: one pass over gate, up and dy also makes the gradients of the
-// thin products whose operands it has at hand. Without it those read dgate, dup and y once more,
-// and y, which nobody else needs, would be kept or made again.
+// thin products whose operands it has at hand, and adds the adapters' part to gate and up where
+// these lack it. Without it the thin products read dgate, dup and y once more, and y, which nobody
+// else needs, would be kept or made again.
 //
 // A block has a slab of up to kSubs tiles of tokens, some tiles of columns. Tiles of 64 x 128 of
 // gate, up and dy arrive through a ring of shared memory and become dgate, dup and y there; the
@@ -9,7 +10,8 @@
 //   columns of dgate, dup   times its h                                add to dB,
 //   columns of y            times dh of the projection behind          add to dA,
 // the last two going to partial sums once the slab's tokens are through (adapter_sums.cuh). Half of
-// the warps have the rows of gate, half those of up; each has sixteen columns of all three.
+// the warps have the rows of gate, half those of up; each has sixteen columns of all three. Between
+// two barriers one stage is multiplied and the next one becomes gradients.
 //
 // Bytes: 5 T F of 16 bits, and of partial sums about a tenth of that at R = 16: [8192 x 14336] is
 // 1.17 GB + 9 %, 310 us at 4.1 TB/s.
@@ -17,8 +19,7 @@
 
 #include "kernels/cuda/adapter_slabs.cuh"
 #include "kernels/cuda/adapter_sums.cuh"
-#include "kernels/cuda/chunks.cuh"
-#include "kernels/cuda/swiglu.cuh"
+#include "kernels/cuda/swiglu_front.cuh"
 
 namespace weft::ops::cuda::gated {
 
@@ -31,7 +32,9 @@ using Tiles = adapter::Tiling<kColumns, kThreads>;
 constexpr int kRowGroups = kTokens / kWarpRows;
 constexpr int kStages = 3;
 constexpr int kFewestSubs = 2;
+constexpr int kAtOnce = 2;  // blocks of a tile that are loaded together, ahead of their sums
 static_assert(2 * kRowGroups == Tiles::kWarps && kColumns / kWarpRows == Tiles::kWarps);
+using Part = WarpPart<Tiles, kRowGroups>;
 // A tile of B is loaded kStages - 1 steps early, where the one before the last lay.
 static_assert(kFewestSubs >= kStages - 1);
 
@@ -46,14 +49,6 @@ struct Sizes {
   static_assert(kBytes <= 227 * 1024 && kSubs >= kFewestSubs);
 };
 
-// The adapter of gate or up.
-struct Front {
-  const void* h;       // [tokens, ranks]
-  const void* b;       // [width, ranks]
-  float* dh_partials;  // [slabs, tokens, ranks]
-  float* db_partials;  // [token slabs, width, ranks]
-  int ranks;           // a multiple of 8; 0: there is none
-};
 // That of the projection behind.
 struct Behind {
   const void* dh;      // [tokens, ranks]
@@ -69,6 +64,7 @@ struct Params {
   Front front[2];
   Behind behind;
   int64_t h_stride, dh_stride;  // elements between tokens of all h, of Behind::dh
+  bool adds_front;              // gate_up lacks the part h b^T of the adapters in front
   int token_slabs, slabs;
   int subs;        // tiles of tokens in a slab
   int slab_tiles;  // tiles of columns in a slab
@@ -219,52 +215,67 @@ struct Loads {
   }
 };
 
-// Two elements of a word each: gate, up and dy become dgate, dup and y.
-template <class T>
-__device__ void differentiate(unsigned& gates, unsigned& ups, unsigned& dys) {
-  T gate[2], up[2], dy[2];
-  memcpy(gate, &gates, sizeof gates);
-  memcpy(up, &ups, sizeof ups);
-  memcpy(dy, &dys, sizeof dys);
-  SwigluGradient d[2];
-  float y[2];
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const float g = to_float(gate[i]), u = to_float(up[i]), s = sigmoid<T>(g);
-    d[i] = swiglu_gradient(g, u, s, to_float(dy[i]));
-    y[i] = u * (g * s);
-  }
-  gates = mma::pack<T>(d[0].gate, d[1].gate);
-  ups = mma::pack<T>(d[0].up, d[1].up);
-  dys = mma::pack<T>(y[0], y[1]);
-}
+// Where a block is: a tile of columns, of its tokens a tile too, and the stage that holds them.
+struct Step {
+  int tile = 0, sub = 0, stage = 0;
 
-// The thread's chunks of a stage, which it copied itself; those that lie within `tokens` and
-// `columns` leave to dgate too, where the thread's first one goes.
-template <class T>
-__device__ void differentiate(const Stage<T>& stage, T* dgate, int64_t width, int tokens,
-                              int columns) {
-  const Tiles part;
-  tokens = part.column < columns ? tokens - part.row : 0;
-#pragma unroll 2
-  for (int i = 0; i < kTokens / Tiles::kStep; ++i) {
-    const int at = part.place_of(i);
-    uint4& gate_place = *reinterpret_cast<uint4*>(stage.gate + at);
-    uint4& up_place = *reinterpret_cast<uint4*>(stage.up + at);
-    uint4& y_place = *reinterpret_cast<uint4*>(stage.y + at);
-    uint4 gate = gate_place, up = up_place, y = y_place;
-    differentiate<T>(gate.x, up.x, y.x);
-    differentiate<T>(gate.y, up.y, y.y);
-    differentiate<T>(gate.z, up.z, y.z);
-    differentiate<T>(gate.w, up.w, y.w);
-    gate_place = gate;
-    up_place = up;
-    y_place = y;
-    if (i * Tiles::kStep >= tokens) continue;
-    T* const to = dgate + int64_t{i} * Tiles::kStep * 2 * width;
-    store_16_bytes(to, gate);
-    store_16_bytes(to + width, up);
+  __device__ Step next(int subs) const {
+    const bool turns = sub + 1 == subs;
+    return {tile + turns, turns ? 0 : sub + 1, stage + 1 == kStages ? 0 : stage + 1};
   }
+};
+
+// The warp's part of a stage becomes the gradients, which leave to memory too, and y.
+template <int kRanks, class T>
+__device__ void differentiate(const Params& p, const Slab& slab, const Shared<T, kRanks>& shared,
+                              const Step& step) {
+  const Stage<T> at = shared.stage(step.stage);
+  const Part part;
+  FrontRows<kRanks> rows[2];
+  if (p.adds_front)
+    for (int i = 0; i < 2; ++i) rows[i].load(shared.hidden_of(i, step.sub), part.row);
+#pragma unroll
+  for (int first = 0; first < part.kBlocks; first += kAtOnce) {
+    Words gates[kAtOnce], ups[kAtOnce], ys[kAtOnce], bs[2][kAtOnce][kRanks / 16];
+    part.load(gates, at.gate, first);
+    part.load(ups, at.up, first);
+    part.load(ys, at.y, first);
+    if (p.adds_front)
+      for (int i = 0; i < 2; ++i)
+        rows[i].load_b(bs[i], shared.b_of(i, step.tile), part.column(first));
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      Block gate, up, y;
+      unpack_block<T>(gate, gates[k]);
+      unpack_block<T>(up, ups[k]);
+      unpack_block<T>(y, ys[k]);
+      if (p.adds_front) {
+        if (p.front[0].ranks > 0) rows[0].add_to(gate, bs[0][k], T());
+        if (p.front[1].ranks > 0) rows[1].add_to(up, bs[1][k], T());
+      }
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        float &g = gate[i / 4][i % 4], &u = up[i / 4][i % 4], &v = y[i / 4][i % 4];
+        const float s = sigmoid<T>(g);
+        const SwigluGradient d = swiglu_gradient(g, u, s, v);
+        v = u * (g * s);
+        g = d.gate;
+        u = d.up;
+      }
+      pack_block<T>(gates[k], gate);
+      part.store(at.gate, first + k, gates[k]);
+      pack_block<T>(ups[k], up);
+      part.store(at.up, first + k, ups[k]);
+      pack_block<T>(ys[k], y);
+      part.store(at.y, first + k, ys[k]);
+    }
+  }
+  __syncwarp();
+  const int64_t token = slab.token + step.sub * kTokens;
+  const int tokens = slab.tokens - step.sub * kTokens, column = step.tile * kColumns;
+  T* const dgate = static_cast<T*>(p.gate_up) + token * 2 * p.width + slab.column + column;
+  part.write(dgate, 2 * p.width, at.gate, tokens, slab.columns - column);
+  part.write(dgate + p.width, 2 * p.width, at.up, tokens, slab.columns - column);
 }
 
 // dh[sub] += more; a register array has no other index.
@@ -323,37 +334,37 @@ __global__ void __launch_bounds__(kThreads, 1)
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) loads.next();
 
-  const Tiles part;
-  T* const first = static_cast<T*>(p.gate_up) + (slab.token + part.row) * 2 * p.width +
-                   slab.column + part.column;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int row = warp % kRowGroups * kWarpRows, front = warp / kRowGroups;  // of the warp's dh
+  const Part part;
+  const int row = part.row, front = part.index;  // of the warp's dh
   const bool has_rows = p.front[front].ranks > 0;
   float dh[S::kSubs][kRanks / 8][4] = {};
-  int stage = 0;
-  for (int tile = 0; tile < slab.tiles; ++tile) {
+  mma::wait_for_copy_groups<kStages - 2>();
+  __syncthreads();
+  Step step;
+  differentiate(p, slab, shared, step);
+  while (step.tile < slab.tiles) {
     adapter::TimesColumns<Tiles, kRanks, T> times_b;
     ColumnSums<kRanks> columns;
+    const int tile = step.tile;
     const T* const b = shared.b_of(front, tile);
-    const int column = tile * kColumns;
 #pragma unroll 1
-    for (int sub = 0; sub < p.subs; ++sub) {
-      mma::wait_for_copy_groups<kStages - 2>();
-      const Stage<T> at = shared.stage(stage);
-      differentiate(at, first + int64_t{sub} * kTokens * 2 * p.width + column, p.width,
-                    slab.tokens - sub * kTokens, slab.columns - column);
-      __syncthreads();  // the stage is whole, and nobody reads the one before it
+    while (step.tile == tile) {
+      mma::wait_for_copy_groups<0>();
+      // The stage is gradients and y, the next one is whole, and nobody reads the one before.
+      __syncthreads();
       loads.next();
+      const Stage<T> at = shared.stage(step.stage);
       if (has_rows) {
-        if (sub == 0) times_b.start(b);
+        if (step.sub == 0) times_b.start(b);
         float more[kRanks / 8][4] = {};
         times_b.add_to(more, front == 0 ? at.gate : at.up, row, b);
-        add_rows<S::kSubs, kRanks>(dh, more, sub);
+        add_rows<S::kSubs, kRanks>(dh, more, step.sub);
       }
-      columns.add(p, at, shared, sub);
-      if (++stage == kStages) stage = 0;
+      columns.add(p, at, shared, step.sub);
+      step = step.next(p.subs);
+      if (step.tile < slab.tiles) differentiate(p, slab, shared, step);
     }
-    columns.store(p, slab, slab.column + column);
+    columns.store(p, slab, slab.column + tile * kColumns);
   }
   if (!has_rows) return;
   const Front& of = p.front[front];

@@ -1,35 +1,40 @@
-// SwiGLU with the hidden part h = y A^T of the projection behind: y is multiplied while it is in
-// shared memory. Without it the thin product reads y once more.
+// SwiGLU with the thin products around it: what the adapters in front add to gate and up, and the
+// hidden part h = y A^T of the projection behind, whose y is multiplied while it is in registers.
+// Without it the thin products read and write gate and up, and read y, once more.
 //
 // A block has 64 tokens and a slab of columns. Tiles of 64 x 128 of gate and up, and the columns of
-// A beside them, arrive through a ring of shared memory; y takes gate's place there, leaves to
-// memory, and is multiplied: a warp has sixteen tokens and half of a tile's columns. Where there
-// are tokens for all SMs a block has all columns; else the slabs' sums are partial
-// (adapter_sums.cuh), as those of the halves are.
+// A and rows of the Bs beside them, arrive through a ring of shared memory. A warp has sixteen
+// tokens and a quarter of a tile's columns, in the tensor cores' order; y takes gate's place in the
+// ring on its way to memory. Where there are tokens for all SMs a block has all columns; else the
+// slabs' sums are partial (adapter_sums.cuh), as those of the quarters are.
 //
-// Bytes: 3 T F of 16 bits; A comes from the L2 cache, a tenth as much.
+// Bytes: 3 T F of 16 bits; A and the Bs come from the L2 cache, a third as much at R = 16.
 #pragma once
 
 #include "kernels/cuda/adapter_slabs.cuh"
 #include "kernels/cuda/adapter_sums.cuh"
-#include "kernels/cuda/chunks.cuh"
-#include "kernels/cuda/swiglu.cuh"
+#include "kernels/cuda/swiglu_front.cuh"
 
 namespace weft::ops::cuda::gated_hidden {
 
 using adapter::kWarpRows;
 
 constexpr int kTokens = 64, kColumns = 128;  // of a tile
-using Tiles = adapter::Tiling<kColumns, kThreads>;
+// At 256 the pass waits for loads and products in turn: 13 us more of 230 for [8192 x 14336].
+constexpr int kBlockThreads = 512;
+using Tiles = adapter::Tiling<kColumns, kBlockThreads>;
 
 constexpr int kRowGroups = kTokens / kWarpRows;
-constexpr int kHalves = Tiles::kWarps / kRowGroups;  // of a tile's columns
-constexpr int kStages = 5;
+constexpr int kParts = Tiles::kWarps / kRowGroups;  // of a tile's columns
+using Part = gated::WarpPart<Tiles, kRowGroups>;
+using gated::Block, gated::Words;
 
 template <int kRanks>
 struct Sizes {
   static constexpr int kTileElements = kTokens * kColumns;
-  static constexpr int kStageElements = 2 * kTileElements + kRanks * kColumns;
+  static constexpr int kThinElements = kRanks * kColumns;  // of A, and of each B
+  static constexpr int kStageElements = 2 * kTileElements + 3 * kThinElements;
+  static constexpr int kStages = kRanks <= 16 ? 5 : 4;
   static constexpr int kBytes = 2 * kStages * kStageElements;
   static_assert(kBytes <= 227 * 1024);
 };
@@ -39,9 +44,11 @@ struct Params {
   const void* gate_up;  // [tokens, 2 width]
   const void* a;        // [ranks, width]
   void* y;              // [tokens, width]
-  float* partials;      // [kHalves * slabs, tokens, ranks]
+  float* partials;      // [kParts * slabs, tokens, ranks]
   int64_t tokens, width;
-  int ranks;  // a multiple of 8
+  int ranks;              // a multiple of 8
+  gated::Front front[2];  // of gate and up
+  int64_t h_stride;       // elements between tokens of all h
   int slabs;
   int slab_tiles;
 };
@@ -50,7 +57,7 @@ inline int64_t blocks_across(const Params& p) {
   return divide_up(p.tokens, kTokens);
 }
 inline int64_t partials_of(const Params& p) {
-  return kHalves * p.slabs * p.tokens * p.ranks;
+  return kParts * p.slabs * p.tokens * p.ranks;
 }
 
 // Cuts in the cheapest way for the sizes in `p` (adapter::cut).
@@ -67,26 +74,22 @@ inline void cut(Params& p) {
   p.slabs = static_cast<int>(divide_up(all, p.slab_tiles));
 }
 
-// Two elements of a word: y.
-template <class T>
-__device__ unsigned gated(unsigned gates, unsigned ups) {
-  T gate[2], up[2];
-  memcpy(gate, &gates, sizeof gates);
-  memcpy(up, &ups, sizeof ups);
-  const auto y = [](float g, float u) { return u * (g * sigmoid<T>(g)); };
-  return mma::pack<T>(y(to_float(gate[0]), to_float(up[0])), y(to_float(gate[1]), to_float(up[1])));
-}
-
-// A tile of gate, which becomes y, one of up, and of A's columns [ranks, kColumns].
+// Tiles of gate, which becomes y, and of up, of A's columns [ranks, kColumns], and of the rows of
+// both Bs [kColumns, ranks].
 template <class T>
 struct Stage {
   T *y, *up, *a;
+  T* b[2];
 };
 template <class T, int kRanks>
 __device__ Stage<T> stage_of(unsigned char* shared_bytes, int i) {
   using S = Sizes<kRanks>;
   T* const first = reinterpret_cast<T*>(shared_bytes) + i * S::kStageElements;
-  return {first, first + S::kTileElements, first + 2 * S::kTileElements};
+  T* const thin = first + 2 * S::kTileElements;
+  return {first,
+          first + S::kTileElements,
+          thin,
+          {thin + S::kThinElements, thin + 2 * S::kThinElements}};
 }
 
 // What a block has of the matrices.
@@ -115,53 +118,60 @@ __device__ void load_stage(const Params& p, const Slab& slab, int tile, const St
     const T* const a =
         static_cast<const T*>(p.a) + part.row * p.width + slab.column + first + part.column;
     adapter::load_tile<Tiles, kRanks>(to.a, a, p.width, p.ranks, columns);
+    for (int i = 0; i < 2; ++i)
+      if (const gated::Front& front = p.front[i]; front.ranks > 0)
+        adapter::load_ranks<Tiles, kColumns, kRanks>(
+            to.b[i], static_cast<const T*>(front.b) + (slab.column + first) * front.ranks,
+            front.ranks, columns, front.ranks);
   }
   mma::end_copy_group();
 }
 
-// The thread's chunks of a stage, which it copied itself, become y there and, within `tokens` and
-// `columns`, in memory, where the thread's first one goes to `y`.
-template <class T>
-__device__ void make_y(const Stage<T>& stage, T* y, int64_t width, int tokens, int columns) {
-  const Tiles part;
-  tokens = part.column < columns ? tokens - part.row : 0;
-#pragma unroll
-  for (int i = 0; i < kTokens / Tiles::kStep; ++i) {
-    const int at = part.place_of(i);
-    uint4& place = *reinterpret_cast<uint4*>(stage.y + at);
-    const uint4 gate = place, up = *reinterpret_cast<const uint4*>(stage.up + at);
-    const uint4 made{gated<T>(gate.x, up.x), gated<T>(gate.y, up.y), gated<T>(gate.z, up.z),
-                     gated<T>(gate.w, up.w)};
-    place = made;
-    if (i * Tiles::kStep < tokens) store_16_bytes(y + int64_t{i} * Tiles::kStep * width, made);
-  }
-}
-
-// sums[16 tokens, ranks] += y A^T over the warp's half of a tile.
+// sums[16 tokens, ranks] += y A^T over the warp's part of a tile, whose gate becomes y there.
 template <int kRanks, class T>
-__device__ void add_columns(float (&sums)[kRanks / 8][4], const Stage<T>& stage) {
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int row = warp % kRowGroups * kWarpRows + lane % 16;
-  constexpr int kDepth = Tiles::kColumns / 16 / kHalves;
+__device__ void gate_tile(float (&sums)[kRanks / 8][4], const Params& p, const Stage<T>& stage,
+                          const gated::FrontRows<kRanks> (&front)[2]) {
+  const int lane = threadIdx.x % kWarp;
+  const Part part;
+  Words gates[part.kBlocks], ups[part.kBlocks], bs[2][part.kBlocks][kRanks / 16];
+  part.load(gates, stage.y, 0);
+  part.load(ups, stage.up, 0);
 #pragma unroll
-  for (int k = 0; k < kDepth; ++k) {
-    const int chunk = (warp / kRowGroups * kDepth + k) * 2;
-    unsigned y[4];
-    mma::load_matrices(y, stage.y + adapter::place<Tiles::kChunks>(row, chunk + lane / 16));
+  for (int i = 0; i < 2; ++i)
+    if (p.front[i].ranks > 0) front[i].load_b(bs[i], stage.b[i], part.column(0));
+#pragma unroll
+  for (int k = 0; k < part.kBlocks; ++k) {
+    Block gate, up;
+    gated::unpack_block<T>(gate, gates[k]);
+    gated::unpack_block<T>(up, ups[k]);
+    if (p.front[0].ranks > 0) front[0].add_to(gate, bs[0][k], T());
+    if (p.front[1].ranks > 0) front[1].add_to(up, bs[1][k], T());
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      float& g = gate[i / 4][i % 4];
+      g = up[i / 4][i % 4] * (g * sigmoid<T>(g));
+    }
+    gated::pack_block<T>(gates[k], gate);
+  }
+#pragma unroll
+  for (int k = 0; k < part.kBlocks; ++k) {
+    part.store(stage.y, k, gates[k]);
 #pragma unroll
     for (int i = 0; i < kRanks / 16; ++i) {
-      unsigned a[4];
-      mma::load_matrices(a, stage.a + adapter::place<Tiles::kChunks>(
-                                          16 * i + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2));
-      adapter::add_product<kRanks>(sums, y, a, i, T());
+      Words a;
+      mma::load_matrices(
+          a, stage.a + adapter::place<Tiles::kChunks>(16 * i + lane / 16 * 8 + lane % 8,
+                                                      part.column(k) / 8 + lane / 8 % 2));
+      adapter::add_product<kRanks>(sums, gates[k], a, i, T());
     }
   }
 }
 
 // Grid: groups of kTokens tokens, slabs.
 template <class T, int kRanks>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kBlockThreads, 1)
     swiglu_hidden_kernel(const __grid_constant__ Params p) {
+  constexpr int kStages = Sizes<kRanks>::kStages;
   extern __shared__ __align__(128) unsigned char shared_bytes[];
   wait_for_kernel_before();
   const Slab slab(p);
@@ -171,20 +181,24 @@ __global__ void __launch_bounds__(kThreads, 1)
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) load(i);
 
-  const Tiles part;
-  T* const y = static_cast<T*>(p.y) + (slab.token + part.row) * p.width + slab.column + part.column;
+  const Part part;
+  gated::FrontRows<kRanks> front[2];
+  for (int i = 0; i < 2; ++i)
+    front[i].load(static_cast<const T*>(p.front[i].h) + (slab.token + part.row) * p.h_stride,
+                  p.h_stride, slab.tokens - part.row, p.front[i].ranks);
+  T* const y = static_cast<T*>(p.y) + slab.token * p.width + slab.column;
   float sums[kRanks / 8][4] = {};
   for (int tile = 0; tile * kColumns < slab.columns; ++tile) {
     mma::wait_for_copy_groups<kStages - 2>();
-    const Stage<T> stage = stage_of<T, kRanks>(shared_bytes, tile % kStages);
-    make_y(stage, y + tile * kColumns, p.width, slab.tokens, slab.columns - tile * kColumns);
     __syncthreads();  // the stage is whole, and nobody reads the one before it
     load(tile + kStages - 1);
-    add_columns<kRanks>(sums, stage);
+    const Stage<T> stage = stage_of<T, kRanks>(shared_bytes, tile % kStages);
+    gate_tile<kRanks>(sums, p, stage, front);
+    __syncwarp();
+    part.write(y + tile * kColumns, p.width, stage.y, slab.tokens, slab.columns - tile * kColumns);
   }
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int64_t token = slab.token + warp % kRowGroups * kWarpRows;
-  const int64_t part_index = blockIdx.y * kHalves + warp / kRowGroups;
+  const int64_t token = slab.token + part.row;
+  const int64_t part_index = blockIdx.y * kParts + part.index;
   adapter::store_sums<kRanks>(
       sums, 0, {p.partials + (part_index * p.tokens + token) * p.ranks, p.tokens - token, p.ranks});
 }

@@ -27,6 +27,18 @@ __device__ inline void load_matrices_transposed(unsigned (&to)[4], const void* r
                : "memory");
 }
 
+// The reverse of load_matrices.
+__device__ inline void store_matrices(void* row, const unsigned (&from)[4]) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(shared_address(row)),
+      "r"(from[0]), "r"(from[1]), "r"(from[2]), "r"(from[3])
+      : "memory");
+#else
+  __trap();  // kernels that use it need the shared memory of 9.0
+#endif
+}
+
 // c[16, 8] += a[16, 16] b[16, 8].
 __device__ inline void product(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1,
                                __nv_bfloat16) {
@@ -113,6 +125,18 @@ __device__ inline unsigned pack<__half>(float low, float high) {
   unsigned bits;
   memcpy(&bits, &pair, sizeof bits);
   return bits;
+}
+template <class T>
+__device__ float2 unpack(unsigned word);
+template <>
+__device__ inline float2 unpack<__nv_bfloat16>(unsigned word) {
+  return {__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u)};
+}
+template <>
+__device__ inline float2 unpack<__half>(unsigned word) {
+  __half2 pair;
+  memcpy(&pair, &word, sizeof pair);
+  return __half22float2(pair);
 }
 
 }  // namespace weft::ops::cuda::mma

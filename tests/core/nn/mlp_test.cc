@@ -1,18 +1,16 @@
 #include "core/nn/mlp.h"
 
-#include <gtest/gtest.h>
-
 #include "core/ops/rms_norm.h"
-#include "tests/support/tensors.h"
+#include "tests/support/op_cases.h"
 
 namespace weft::nn {
 namespace {
 
-constexpr int64_t kTokens = 11, kWidth = 24, kGate = 40, kRank = 8;
+constexpr int64_t kTokens = 133, kWidth = 24, kGate = 40, kRank = 8;
 
 // An MLP whose three projections have adapters, as the units' flat buffers hold it: matrices that
 // are one product lie side by side.
-class MlpTest : public testing::Test {
+class MlpTest : public test::OpTest {
  protected:
   ParameterPtr parameter(const Tensor& value, const Tensor& grad, bool trainable) {
     auto p = std::make_shared<Parameter>();
@@ -25,8 +23,8 @@ class MlpTest : public testing::Test {
   // `count` parameters of [rows, columns] each.
   std::vector<ParameterPtr> stack(int count, int64_t rows, int64_t columns, bool trainable) {
     const Shape shape{count * rows, columns};
-    const Tensor values = test::random_tensor(shape, DType::f32, ++seed_);
-    const Tensor grads = trainable ? Tensor::zeros(shape, DType::f32) : Tensor();
+    const Tensor values = test::random_tensor(shape, dtype(), ++seed_, 0.3);
+    const Tensor grads = trainable ? Tensor::zeros(shape, DType::f32, device()) : Tensor();
     std::vector<ParameterPtr> parts;
     for (int i = 0; i < count; ++i) {
       const auto part = [&](const Tensor& t) {
@@ -61,8 +59,8 @@ class MlpTest : public testing::Test {
   };
   Run forward(const Mlp& mlp) {
     Run run;
-    const Tensor from = test::random_tensor({kTokens, kWidth}, DType::f32, 20);
-    const auto norm = parameter(test::random_tensor({kWidth}, DType::f32, 21), {}, false);
+    const Tensor from = test::random_tensor({kTokens, kWidth}, dtype(), 20);
+    const auto norm = parameter(test::random_tensor({kWidth}, dtype(), 21), {}, false);
     const ops::RmsNormResult normed = ops::rms_norm(from, norm->value, 1e-5f);
     run.x = normed.y;
     const auto again = [norm](const std::vector<Tensor>& of) {
@@ -82,7 +80,7 @@ class MlpTest : public testing::Test {
   uint32_t seed_ = 0;
 };
 
-TEST_F(MlpTest, OfAFrozenBaseKeepsNeitherItsInputNorWhatItGates) {
+TEST_P(MlpTest, OfAFrozenBaseKeepsNeitherItsInputNorWhatItGates) {
   for (const bool trains_weights : {false, true}) {
     Run run = forward(mlp(trains_weights));
     bool keeps_x = false, keeps_gated = false;
@@ -95,14 +93,14 @@ TEST_F(MlpTest, OfAFrozenBaseKeepsNeitherItsInputNorWhatItGates) {
   }
 }
 
-TEST_F(MlpTest, HasTheSameAdapterGradientsWhoeverMakesThem) {
+TEST_P(MlpTest, HasTheSameAdapterGradientsWhoeverMakesThem) {
   const Mlp frozen = mlp(false), trained = mlp(true);
   Run of_frozen = forward(frozen), of_trained = forward(trained);
-  test::expect_close(of_frozen.y, test::to_doubles(of_trained.y), 1e-5, "y");
-  const Tensor dy = test::random_tensor({kTokens, kWidth}, DType::f32, 30);
+  test::expect_close(of_frozen.y, test::to_doubles(of_trained.y), 4 * tolerance(), "y");
+  const Tensor dy = test::random_tensor({kTokens, kWidth}, dtype(), 30);
   const Tensor dx = frozen.backward(dy, step(), of_frozen.tape);
-  test::expect_close(dx, test::to_doubles(trained.backward(dy, step(), of_trained.tape)), 1e-4,
-                     "dx");
+  test::expect_close(dx, test::to_doubles(trained.backward(dy, step(), of_trained.tape)),
+                     4 * tolerance(), "dx");
   EXPECT_TRUE(of_frozen.tape.empty());
   std::vector<ParameterPtr> have, want;
   frozen.collect(have);
@@ -110,12 +108,28 @@ TEST_F(MlpTest, HasTheSameAdapterGradientsWhoeverMakesThem) {
   int compared = 0;
   for (size_t i = 0; i < have.size(); ++i) {
     if (!have[i]->trainable) continue;
-    test::expect_close(have[i]->grad, test::to_doubles(want[i]->grad), 1e-4,
+    test::expect_close(have[i]->grad, test::to_doubles(want[i]->grad), 4 * tolerance(),
                        fmt::format("gradient {}", i));
     ++compared;
   }
   EXPECT_EQ(compared, 6);
 }
+
+TEST_P(MlpTest, ProjectionThatLeavesItsAdaptersOutSaysWhatToAdd) {
+  const Projection gate_up = projection(kWidth, kGate, 2, false);
+  const Tensor x = test::random_tensor({kTokens, kWidth}, dtype(), 20);
+  Tape tape{Tape::Keep::everything};
+  const Tensor whole = gate_up.forward(x, step(), tape);
+  Tensor h;
+  const Tensor lacking = gate_up.forward(x, step(), tape, {.left_out_TR = &h});
+  for (const ops::AdapterSegment& s : gate_up.adapter_segments())
+    ops::matmul(ops::columns(h, s.rank, s.rank + s.ranks()), ops::transposed(s.b_NR),
+                ops::columns(lacking, s.column, s.column + s.columns()),
+                {.alpha = s.db_scale, .accumulate = true});
+  test::expect_close(lacking, test::to_doubles(whole), tolerance(), "y");
+}
+
+INSTANTIATE_OP_TESTS(MlpTest);
 
 }  // namespace
 }  // namespace weft::nn
