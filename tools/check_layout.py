@@ -141,6 +141,10 @@ def check_file(path, errors, notes):
             called = re.search(r"(?<![.>:\w])(std::|::)?" + pattern, line)
             if called and not any(path.startswith(place) for place in allowed):
                 errors.append(f"{path}:{number}: '{line.strip()}': {advice}")
+    for number, (line, behind) in enumerate(zip(code, code[1:]), 1):
+        # Where the condition of an `if constexpr` is false, nvcc 13.0 drops the statement behind its loop too.
+        if re.match(r"\s*(}?\s*else|.*\bif\b.*\))\s*$", line) and behind.lstrip().startswith("#pragma unroll"):
+            errors.append(f"{path}:{number}: '{line.strip()}': braces around what #pragma unroll begins")
     for number, length in long_functions(code):
         notes.append(f"{path}:{number}: a function of {length} lines, better at most {MAX_FUNCTION}")
 

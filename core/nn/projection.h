@@ -36,8 +36,7 @@ struct ProjectionMember {
 struct ProjectionExtras {
   Tensor residual_TN = {};  // added to the output of an only member
   Tensor hidden_TR = {};    // the adapters', which the owner of x has made: then x is not kept
-  Tensor* left_out_TR = nullptr;  // not null: = the adapters' hidden part h, of which the owner of
-                                  // the output adds what they would (REQUIRES lends_output())
+  Tensor* left_out_TR = nullptr;  // = h, whose part the owner of y adds (REQUIRES lends_output())
 };
 
 // A backward under way: what forward kept, and what the owners of dy and x do of it.

@@ -11,6 +11,7 @@ namespace weft::nn {
 // the unit's flat buffer sees to that for the members of a projection. Otherwise an undefined
 // tensor.
 inline Tensor stacked(const std::vector<Tensor>& parts) {
+  if (!parts[0].defined()) return {};
   int64_t rows = 0;
   const char* expected = static_cast<const char*>(parts[0].raw());
   for (const Tensor& part : parts) {

@@ -17,10 +17,12 @@ void adapter_input_gradient(const AdapterInputGradientArgs& args) {
         "[adapter_input_gradient] da {} {}", name_of(da.dtype()), da.shape().to_string());
   const NormedInput& normed = args.normed;
   if (!args.x_TK.defined())
-    CHECK(
-        normed.weight_K.shape() == Shape({x.dim(1)}) && normed.rstd_T.shape() == Shape({x.dim(0)}),
-        "[adapter_input_gradient] weight {}, rstd {}", normed.weight_K.shape().to_string(),
-        normed.rstd_T.shape().to_string());
+    CHECK(normed.weight_K.shape() == Shape({x.dim(1)}) &&
+              (normed.weight_K.dtype() == DType::f32 || normed.weight_K.dtype() == x.dtype()) &&
+              normed.rstd_T.shape() == Shape({x.dim(0)}) && normed.rstd_T.dtype() == DType::f32,
+          "[adapter_input_gradient] weight {} {}, rstd {} {}", name_of(normed.weight_K.dtype()),
+          normed.weight_K.shape().to_string(), name_of(normed.rstd_T.dtype()),
+          normed.rstd_T.shape().to_string());
   if (da.numel() == 0 || x.dim(0) == 0) return;
   x.device().is_cpu() ? cpu::adapter_input_gradient(args) : cuda::adapter_input_gradient(args);
 }

@@ -26,8 +26,8 @@ void check_front(const Tensor& gate_up, const SwigluFront& front) {
   const Tensor& h = front.h_TR;
   for (const AdapterSegment& s : front.segments)
     CHECK(h.rank() == 2 && h.dim(0) == gate_up.dim(0) && h.dtype() == gate_up.dtype() &&
-              s.rank + s.ranks() <= h.dim(1) && s.b_NR.dtype() == gate_up.dtype() &&
-              s.column + s.columns() <= gate_up.dim(1),
+              h.device() == gate_up.device() && s.rank + s.ranks() <= h.dim(1) &&
+              s.b_NR.dtype() == gate_up.dtype() && s.column + s.columns() <= gate_up.dim(1),
           "[swiglu_hidden] h {} {}, b {} {}, gate_up {}", name_of(h.dtype()), h.shape().to_string(),
           name_of(s.b_NR.dtype()), s.b_NR.shape().to_string(), gate_up.shape().to_string());
 }

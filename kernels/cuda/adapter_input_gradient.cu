@@ -1,7 +1,5 @@
 #include "kernels/cuda/adapter_input_gradient.cuh"
 
-#include <algorithm>
-
 #include "core/ops/adapter_input_gradient.h"
 #include "kernels/cuda/adapter_launch.cuh"
 

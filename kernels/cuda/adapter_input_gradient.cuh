@@ -5,8 +5,9 @@
 // arrive through a ring of shared memory. A warp has 32 columns of a quarter of the tile's tokens;
 // the quarters are added at the end, those of other blocks by adapter_sums.cuh.
 //
-// Bytes: 2 T K of x. dh comes from the L2 cache once for every 128 columns; partial sums are
-// 4 R / (tokens of a slab) of x: for [8192 x 4096], R = 48, 128 blocks have 2048 tokens each, 5 %.
+// Bytes: 2 T K of x. dh comes from the L2 cache once for every 128 columns; partial sums,
+// written and read, are 4 R / (tokens of a slab) of x: for [8192 x 4096], R = 48, 128 blocks have
+// 2048 tokens each, 9 %.
 #pragma once
 
 #include <type_traits>
@@ -66,8 +67,7 @@ inline void cut(Params& p) {
   cut_by(p, adapter::cheapest_slab({1, 1}, {most, 1}, [&](adapter::SlabSize size) {
               cut_by(p, size.subs);
               const int64_t blocks = p.slabs * divide_up(p.width, kTile);
-              return divide_up(blocks, adapter::kSms) * adapter::kSms *
-                         (size.subs * kTileBytes + kStart) +
+              return divide_up(blocks, kSms) * kSms * (size.subs * kTileBytes + kStart) +
                      2 * 4 * partials_of(p);
             }).subs);
 }

@@ -13,7 +13,7 @@ namespace weft::ops::cuda::adapter {
 inline bool has_room(Device device, int bytes) {
   int most = 0;
   check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.index),
-        "adapter_gradients");
+        "asking for the shared memory of a block");
   return device_memory::has_bf16(device.index) && most >= bytes;
 }
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <utility>
 
 #include "kernels/cuda/adapter_tiles.cuh"
 
@@ -12,7 +11,6 @@ namespace weft::ops::cuda::adapter {
 constexpr int kTile = 128;        // tokens and columns of a tile
 constexpr int kMostSegments = 8;  // of a launch
 constexpr int kFewestSubs = 4;    // tiles of tokens in a slab
-constexpr int kSms = 132;         // that a launch is made for, whatever the GPU has
 
 struct Segment {
   const void* dy;      // at its first column
@@ -30,7 +28,7 @@ struct Segment {
   bool db_is_f32;
 };
 
-// Given to both kernels by value.
+// Given to the kernel by value; what the outputs and their scales are, the host tells the sums.
 struct Params {
   Segment segments[kMostSegments];
   int num_segments;

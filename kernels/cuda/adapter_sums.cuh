@@ -30,7 +30,7 @@ struct Sums {
   int count = 0;
 
   void add(const Sum& sum) {
-    CHECK(count < kMostSums, "[adapter_gradients] {} sums", count);
+    CHECK(count < kMostSums, "[thin products] {} sums", count);
     of[count++] = sum;
   }
 };

@@ -29,6 +29,7 @@ inline cudaStream_t stream_on(Device device) {
 
 constexpr int kWarp = 32;
 constexpr int kThreads = 256;  // of a block, unless a kernel says otherwise
+constexpr int kSms = 132;  // that a launch is made for where its bits must not depend on the GPU
 
 inline int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -52,8 +53,8 @@ inline bool kernels_overlap() {
   return of_gpu > 0;
 }
 
-// Launches a kernel that begins with wait_for_kernel_before(). Its blocks take their places while
-// the last blocks of the kernel before it on the stream finish.
+// Launches a kernel that touches no memory before wait_for_kernel_before(). Its blocks take their
+// places while the last blocks of the kernel before it on the stream finish.
 template <class... P, class... A>
 void launch_behind(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
                    cudaStream_t stream, const A&... args) {

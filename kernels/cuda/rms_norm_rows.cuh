@@ -10,7 +10,6 @@ namespace weft::ops::cuda {
 constexpr int kMostKept = 4;       // chunks a thread keeps
 constexpr int kWidestBlock = 512;  // threads of a block that takes one row
 constexpr int kTeamsBlock = 128;   // threads of a block of teams
-constexpr int kSms = 132;          // that a launch is made for, whatever the GPU has
 
 // Threads of a block that keeps kKept chunks a thread, at most.
 template <int kKept>

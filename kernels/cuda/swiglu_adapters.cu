@@ -10,7 +10,7 @@ namespace weft::ops::cuda {
 namespace {
 
 constexpr int64_t kMostRanks = 32;      // more take too many registers
-constexpr int64_t kFewestTokens = 128;  // of a pass whose blocks have as many
+constexpr int64_t kFewestTokens = 128;  // of the forward: fewer are quick in parts
 
 Tensor workspace(int64_t numel, Device device) {
   return Tensor::empty({numel}, DType::f32, device, MemoryTag::workspace);

@@ -17,14 +17,16 @@
 // 1.17 GB + 9 %, 310 us at 4.1 TB/s.
 #pragma once
 
+#include <utility>
+
 #include "kernels/cuda/adapter_slabs.cuh"
 #include "kernels/cuda/adapter_sums.cuh"
+#include "kernels/cuda/swiglu.cuh"
 #include "kernels/cuda/swiglu_front.cuh"
 
 namespace weft::ops::cuda::gated {
 
 using adapter::kWarpRows;
-using adapter::PartialRows;
 
 constexpr int kTokens = 64, kColumns = 128;  // of a tile
 using Tiles = adapter::Tiling<kColumns, kThreads>;
@@ -94,8 +96,8 @@ inline void cut(Params& p, int most_subs) {
   cut_by(p, adapter::cheapest_slab(
                 {kFewestSubs, 1}, {most_subs, most_tiles}, [&](adapter::SlabSize size) {
                   cut_by(p, size);
-                  const int64_t rounds = divide_up(int64_t{p.slabs} * p.token_slabs, adapter::kSms);
-                  return rounds * adapter::kSms * (size.tiles * size.subs * kTileBytes + kStart) +
+                  const int64_t rounds = divide_up(int64_t{p.slabs} * p.token_slabs, kSms);
+                  return rounds * kSms * (size.tiles * size.subs * kTileBytes + kStart) +
                          2 * 4 * partials_of(p);
                 }));
 }

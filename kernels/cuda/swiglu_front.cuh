@@ -4,7 +4,6 @@
 
 #include "kernels/cuda/adapter_tiles.cuh"
 #include "kernels/cuda/chunks.cuh"
-#include "kernels/cuda/swiglu.cuh"
 
 namespace weft::ops::cuda::gated {
 

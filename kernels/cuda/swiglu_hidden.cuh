@@ -8,11 +8,12 @@
 // ring on its way to memory. Where there are tokens for all SMs a block has all columns; else the
 // slabs' sums are partial (adapter_sums.cuh), as those of the quarters are.
 //
-// Bytes: 3 T F of 16 bits; A and the Bs come from the L2 cache, a third as much at R = 16.
+// Bytes: 3 T F of 16 bits; A and the Bs come from the L2 cache, a quarter as much at R = 16.
 #pragma once
 
 #include "kernels/cuda/adapter_slabs.cuh"
 #include "kernels/cuda/adapter_sums.cuh"
+#include "kernels/cuda/swiglu.cuh"
 #include "kernels/cuda/swiglu_front.cuh"
 
 namespace weft::ops::cuda::gated_hidden {
@@ -66,8 +67,7 @@ inline void cut(Params& p) {
   const int64_t all = divide_up(p.width, kColumns);
   const auto cost = [&](adapter::SlabSize size) {
     p.slabs = static_cast<int>(divide_up(all, size.tiles));
-    return divide_up(p.slabs * blocks_across(p), adapter::kSms) * adapter::kSms *
-               (size.tiles * kTileBytes + kStart) +
+    return divide_up(p.slabs * blocks_across(p), kSms) * kSms * (size.tiles * kTileBytes + kStart) +
            2 * 4 * partials_of(p);
   };
   p.slab_tiles = adapter::cheapest_slab({1, 1}, {1, static_cast<int>(all)}, cost).tiles;

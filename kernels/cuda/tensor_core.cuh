@@ -63,8 +63,8 @@ __device__ inline void product(float (&c)[4], const unsigned (&a)[4], unsigned b
 #endif
 }
 
-// 16 bytes into shared memory without passing registers, or 16 zero bytes; `from` must be a valid
-// address either way. Arrives with wait_for_copies (of the thread that copied).
+// 16 bytes into shared memory without passing registers, or 16 zero bytes, for which nothing is
+// read. Arrives with wait_for_copies (of the thread that copied).
 __device__ inline void copy_16_bytes(void* to, const void* from, bool real) {
 #if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),

@@ -97,6 +97,16 @@ def adapters_train_as_on_the_cpu():
         close(name + "_cpu", name + "_gpu", 1e-4)
 
 
+def adapters_in_16_bits_follow_those_in_fp32():
+    wide = [*LORA, "train.micro_batch=8", "train.global_batch=8"]  # tokens enough for what GPUs do in 16 bits alone
+    for name, more in dict(plain=[], uneven=["lora.targets=[q_proj, up_proj, down_proj]"], front=["lora.targets=[gate_proj, up_proj]"],
+                           dropout=["lora.dropout=0.1"], dora=["lora.dora=true"]).items():
+        for dtype in ("fp32", "bf16", "fp16"):
+            train(f"{name}_{dtype}", *wide, *more, "train.dtype=" + dtype)
+        for dtype in ("bf16", "fp16"):
+            close(f"{name}_fp32", f"{name}_{dtype}", 0.003)
+
+
 def evaluation_and_answers_are_those_of_the_cpu():
     said, figures = set(), []
     for device in ("cpu", "cuda"):
@@ -261,7 +271,7 @@ def two_ranks_on_one_gpu_are_an_error_that_names_them():
 tiny.run([fp32_losses_are_those_of_the_cpu, the_same_run_twice_has_the_same_bits, bf16_follows_fp32,
           what_is_recomputed_changes_no_bit, where_activations_wait_changes_no_bit,
           activations_that_wait_in_host_memory_leave_the_gpu, a_stopped_run_goes_on_bit_for_bit, a_run_moves_from_the_gpu_to_the_cpu,
-          adapters_train_as_on_the_cpu, evaluation_and_answers_are_those_of_the_cpu,
+          adapters_train_as_on_the_cpu, adapters_in_16_bits_follow_those_in_fp32, evaluation_and_answers_are_those_of_the_cpu,
           algorithms_are_timed_once_and_stored_with_the_run, a_damaged_algorithm_cache_is_named_and_made_anew,
           a_resumed_run_uses_its_own_table_whatever_the_cache_says, without_timing_nothing_is_stored, tf32_follows_fp32,
           fp16_follows_fp32_and_keeps_its_loss_scale, a_loss_scale_falls_and_rises_and_a_resumed_run_knows_it,

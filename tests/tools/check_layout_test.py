@@ -33,6 +33,12 @@ class CheckLayout(unittest.TestCase):
         status, output = self.check("launch/a.cc", '#include "core/base/error.h"\n')
         self.assertEqual(status, 0, output)
 
+    def test_pragmas_behind_an_if(self):
+        text = "void f() {\n  if constexpr (k == 8)\n#pragma unroll\n    for (;;) g();\n}\n"
+        self.assert_found("kernels/cuda/a.cu", text, "braces around")
+        text = "void f() {\n  if constexpr (k == 8) {\n#pragma unroll\n    for (;;) g();\n  }\n}\n"
+        self.assertEqual(self.check("kernels/cuda/a.cu", text)[0], 0)
+
     def test_floors(self):
         self.assert_found("core/base/a.cc", '#include "launch/cli.h"\n', "core/ may not include")
         self.assert_found("parallel/a.cc", '#include "checkpoint/x.h"\n', "may not include")

@@ -1,6 +1,7 @@
 #include "core/nn/mlp.h"
 
 #include "core/ops/rms_norm.h"
+#include "tests/support/gradient_check.h"
 #include "tests/support/op_cases.h"
 
 namespace weft::nn {
@@ -8,8 +9,13 @@ namespace {
 
 constexpr int64_t kTokens = 133, kWidth = 24, kGate = 40, kRank = 8;
 
-// An MLP whose three projections have adapters, as the units' flat buffers hold it: matrices that
-// are one product lie side by side.
+// Which of the projections have adapters, and with which scales.
+struct Adapters {
+  bool gate = true, up = true, down = true;
+  float gate_scale = 0.5f, up_scale = 0.5f;
+};
+
+// An MLP as the units' flat buffers hold it: matrices that are one product lie side by side.
 class MlpTest : public test::OpTest {
  protected:
   ParameterPtr parameter(const Tensor& value, const Tensor& grad, bool trainable) {
@@ -24,7 +30,8 @@ class MlpTest : public test::OpTest {
   std::vector<ParameterPtr> stack(int count, int64_t rows, int64_t columns, bool trainable) {
     const Shape shape{count * rows, columns};
     const Tensor values = test::random_tensor(shape, dtype(), ++seed_, 0.3);
-    const Tensor grads = trainable ? Tensor::zeros(shape, DType::f32, device()) : Tensor();
+    const Tensor grads =
+        trainable && trains_ ? Tensor::zeros(shape, DType::f32, device()) : Tensor();
     std::vector<ParameterPtr> parts;
     for (int i = 0; i < count; ++i) {
       const auto part = [&](const Tensor& t) {
@@ -34,22 +41,32 @@ class MlpTest : public test::OpTest {
     }
     return parts;
   }
-  Projection projection(int64_t in, int64_t out, int count, bool trains_weights) {
+  // `scales`: of a member's adapter; 0: it has none.
+  Projection projection(int64_t in, int64_t out, const std::vector<float>& scales,
+                        bool trains_weights) {
+    const int count = static_cast<int>(scales.size());
+    const auto adapted = static_cast<int>(count - std::count(scales.begin(), scales.end(), 0.0f));
     const auto weights = stack(count, out, in, trains_weights);
-    const auto as = stack(count, kRank, in, true), bs = stack(count, out, kRank, true);
+    const auto as = stack(adapted, kRank, in, true), bs = stack(adapted, out, kRank, true);
     std::vector<ProjectionMember> members;
-    for (size_t i = 0; i < weights.size(); ++i)
-      members.push_back({.name = fmt::format("{}", i),
-                         .weight = weights[i],
-                         .bias = nullptr,
-                         .adapter = Adapter{as[i], bs[i], nullptr, 0.5f}});
+    for (size_t i = 0, next = 0; i < scales.size(); ++i) {
+      ProjectionMember member{.name = fmt::format("{}", i), .weight = weights[i], .bias = nullptr};
+      if (scales[i] > 0) {
+        member.adapter = Adapter{as[next], bs[next], nullptr, scales[i]};
+        ++next;
+      }
+      members.push_back(member);
+    }
     return Projection(in, std::move(members));
   }
   // The same values whatever trains.
-  Mlp mlp(bool trains_weights) {
+  Mlp mlp(bool trains_weights, const Adapters& have = {}) {
     seed_ = 0;
-    return Mlp(projection(kWidth, kGate, 2, trains_weights),
-               projection(kGate, kWidth, 1, trains_weights));
+    Projection gate_up =
+        projection(kWidth, kGate, {have.gate ? have.gate_scale : 0, have.up ? have.up_scale : 0},
+                   trains_weights);
+    return Mlp(std::move(gate_up),
+               projection(kGate, kWidth, {have.down ? 0.5f : 0}, trains_weights));
   }
 
   // Forward as a block calls it: x is the norm of `from`.
@@ -73,11 +90,14 @@ class MlpTest : public test::OpTest {
   Step step() {
     Step step;
     step.weight_grads = &weight_grads_;
+    step.mode = mode_;
     return step;
   }
 
   WeightGrads weight_grads_;
   uint32_t seed_ = 0;
+  Mode mode_ = Mode::train;
+  bool trains_ = true;  // false: nothing that is made has a gradient
 };
 
 TEST_P(MlpTest, OfAFrozenBaseKeepsNeitherItsInputNorWhatItGates) {
@@ -115,8 +135,37 @@ TEST_P(MlpTest, HasTheSameAdapterGradientsWhoeverMakesThem) {
   EXPECT_EQ(compared, 6);
 }
 
+// loss = sum of dy * y.
+TEST_P(MlpTest, GradientsOfItsAdaptersAreTheSlopesOfItsOutput) {
+  if (dtype() != DType::f32) GTEST_SKIP() << "finite differences are for f32";
+  const Tensor dy = test::random_tensor({kTokens, kWidth}, dtype(), 30);
+  for (const Adapters& have :
+       {Adapters{}, Adapters{.up_scale = 0.25f}, Adapters{.gate = false}, Adapters{.up = false},
+        Adapters{.down = false}, Adapters{.gate = false, .up = false}}) {
+    const Mlp mlp = this->mlp(false, have);
+    Run run = forward(mlp);
+    mlp.backward(dy, step(), run.tape);
+    std::vector<ParameterPtr> parameters;
+    mlp.collect(parameters);
+    for (size_t i = 0; i < parameters.size(); ++i)
+      if (parameters[i]->trainable)
+        test::expect_gradient(
+            parameters[i]->value, parameters[i]->grad,
+            [&] { return test::weighted_sum(forward(mlp).y, dy); },
+            fmt::format("parameter {}, adapters {}{}{}", i, have.gate, have.up, have.down),
+            {.samples = 8});
+  }
+}
+
+TEST_P(MlpTest, EvaluatesWithoutGradientsAsItTrains) {
+  const Tensor want = forward(mlp(false)).y;
+  trains_ = false;
+  mode_ = Mode::evaluate;
+  test::expect_close(forward(mlp(false)).y, test::to_doubles(want), 4 * tolerance(), "y");
+}
+
 TEST_P(MlpTest, ProjectionThatLeavesItsAdaptersOutSaysWhatToAdd) {
-  const Projection gate_up = projection(kWidth, kGate, 2, false);
+  const Projection gate_up = projection(kWidth, kGate, {0.5f, 0.25f}, false);
   const Tensor x = test::random_tensor({kTokens, kWidth}, dtype(), 20);
   Tape tape{Tape::Keep::everything};
   const Tensor whole = gate_up.forward(x, step(), tape);

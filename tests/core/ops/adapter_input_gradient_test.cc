@@ -89,14 +89,22 @@ TEST_P(AdapterInputGradient, SumOverManySlabs) {
   expect_sums(Problem(2500, 264, 64, dtype(), DType::f32, dtype()), "R 64");
 }
 
+TEST_P(AdapterInputGradient, GoRoundTheRingOfTiles) {
+  if (device().is_cpu()) GTEST_SKIP() << "tiles are of GPUs";
+  expect_sums(Problem(17000, 392, 16, dtype(), DType::f32, dtype()), "R 16");
+  expect_sums(Problem(1128, 5640, 64, dtype(), DType::f32, dtype()), "R 64");
+}
+
 TEST_P(AdapterInputGradient, OfANormHaveTheBitsOfItsOutput) {
-  const Problem p(700, 264, 32, dtype(), DType::f32, dtype());
-  const Tensor before = p.da.clone(), y = rms_norm(p.x, p.normed.weight_K, 1e-5f).y;
-  p.run(/*of_norm=*/true);
-  const Tensor got = p.da.clone();
-  p.da.copy_from(before);
-  adapter_input_gradient({.dh_TR = p.dh(), .x_TK = y, .normed = {}, .da_RK = p.da});
-  EXPECT_TRUE(test::same_bytes(got, p.da));
+  for (DType weights : {dtype(), DType::f32}) {
+    const Problem p(700, 264, 32, dtype(), DType::f32, weights);
+    const Tensor before = p.da.clone(), y = rms_norm(p.x, p.normed.weight_K, 1e-5f).y;
+    p.run(/*of_norm=*/true);
+    const Tensor got = p.da.clone();
+    p.da.copy_from(before);
+    adapter_input_gradient({.dh_TR = p.dh(), .x_TK = y, .normed = {}, .da_RK = p.da});
+    EXPECT_TRUE(test::same_bytes(got, p.da)) << name_of(weights);
+  }
 }
 
 TEST_P(AdapterInputGradient, GiveTheSameBitsTwice) {

@@ -72,6 +72,19 @@ TEST_P(MatmulWithThin, AddsThinProductsToTheColumnsThatTheyName) {
           });
 }
 
+// Of each height of tile three turns and more for each pair of 132 SMs: both warpgroups multiply,
+// skip each other's tiles, and take a second addend.
+TEST_P(MatmulWithThin, AddsThinProductsOverManyTurns) {
+  if (GetParam().device.is_cpu()) GTEST_SKIP() << "turns are of GPUs";
+  for (const auto& [M, N] : {std::pair{1521, 4872}, {1447, 4872}, {966, 5688}})
+    for (const bool rows_of_b : {false, true})
+      for (const int added : {0, 1})
+        check_thin({M, N, 72}, rows_of_b, added, 2, [&](size_t i) {
+          const int64_t half = 2448, columns = i == 0 ? half : N - half;
+          return std::tuple{i == 0 ? int64_t{0} : half, columns, int64_t{16}};
+        });
+}
+
 // Deeper than the products that a GPU's own kernel takes.
 TEST_P(MatmulWithThin, AddsThinProductsToDeepOnes) {
   constexpr int64_t M = 260, N = 136, K = 8200;

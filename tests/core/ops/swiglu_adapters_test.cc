@@ -155,6 +155,14 @@ TEST_P(SwigluAdapters, BackwardSumsOverManySlabs) {
   expect_parts(Problem(1160, 520, {32, 32, 32}, dtype(), DType::f32), "R 32");
 }
 
+// A block of a GPU then has several tiles of columns, and of tokens more than its ring has stages.
+TEST_P(SwigluAdapters, BackwardGoesOnToFurtherTiles) {
+  if (device().is_cpu()) GTEST_SKIP() << "tiles are of GPUs";
+  expect_parts(Problem(2350, 3848, {16, 16, 16}, dtype(), DType::f32).lacking_front(), "R 16");
+  expect_parts(Problem(150, 16904, {32, 32, 32}, dtype(), DType::f32).lacking_front(), "R 32");
+  expect_parts(Problem(150, 16904, {32, 32, 32}, dtype(), DType::f32), "R 32, whole");
+}
+
 TEST_P(SwigluAdapters, BackwardAddsThePartOfTheAdaptersInFront) {
   for (int64_t tokens : {1, 37, 300})
     for (int64_t width : {8, 37, 392})
@@ -182,7 +190,8 @@ TEST_P(SwigluAdapters, BackwardGivesTheSameBitsTwice) {
 
 TEST_P(SwigluAdapters, CanBeRecordedAndReplayed) {
   if (device().is_cpu()) GTEST_SKIP() << "recordings are of GPUs";
-  const Problem problem(300, 264, {16, 16, 16}, dtype(), DType::f32), first = problem.copy();
+  const Problem problem = Problem(300, 264, {16, 16, 16}, dtype(), DType::f32).lacking_front();
+  const Problem first = problem.copy();
   const Tensor want = first.run();
   const Problem p = problem.copy();
   Tensor dh;
@@ -194,6 +203,9 @@ TEST_P(SwigluAdapters, CanBeRecordedAndReplayed) {
   graph.replay();
   EXPECT_TRUE(test::same_bytes(dh, want));
   EXPECT_TRUE(test::same_bytes(p.da, first.da));
+  EXPECT_TRUE(test::same_bytes(p.gate_up, first.gate_up));
+  for (size_t i = 0; i < p.segments.size(); ++i)
+    EXPECT_TRUE(test::same_bytes(p.segments[i].db_NR, first.segments[i].db_NR)) << i;
 }
 
 struct HiddenProblem {
@@ -242,6 +254,12 @@ TEST_P(SwigluAdapters, HiddenSumsOverManySlabs) {
   expect_hidden(1300, 2056, 16, dtype());
 }
 
+TEST_P(SwigluAdapters, HiddenGoesRoundTheRingOfTiles) {
+  if (device().is_cpu()) GTEST_SKIP() << "tiles are of GPUs";
+  expect_hidden(HiddenProblem(4226, 904, {16, 16, 16}, dtype()), "R 16");
+  expect_hidden(HiddenProblem(4226, 904, {32, 32, 32}, dtype()), "R 32");
+}
+
 TEST_P(SwigluAdapters, HiddenAddsThePartOfTheAdaptersInFront) {
   for (int64_t tokens : {0, 1, 133, 300})
     for (int64_t width : {8, 37, 392})
@@ -261,6 +279,24 @@ TEST_P(SwigluAdapters, HiddenGivesTheSameBitsTwice) {
     EXPECT_TRUE(test::same_bytes(got.y_TF, want.y_TF));
     EXPECT_TRUE(test::same_bytes(got.h_TR, want.h_TR));
   }
+}
+
+// The rule of the ops for what nn::Mlp asks.
+TEST_P(SwigluAdapters, AddsTheFrontWhereAGpuHasRoomForThePasses) {
+  const auto adds = [&](int64_t tokens, Ranks ranks, float scale) {
+    HiddenProblem p(1, 64, ranks, dtype());
+    for (AdapterSegment& s : p.front.segments) s.db_scale = scale;
+    return swiglu_adds_front(tokens, p.a, p.front.segments);
+  };
+  EXPECT_FALSE(adds(127, {16, 16, 16}, 1));
+  EXPECT_FALSE(adds(128, {16, 16, 16}, 0.5f));
+  EXPECT_FALSE(adds(128, {16, 12, 16}, 1));
+  EXPECT_FALSE(adds(128, {16, 40, 16}, 1));
+  const bool of_a_gpu = !device().is_cpu() && dtype() != DType::f32;
+  if (of_a_gpu && !adds(128, {16, 16, 16}, 1))
+    GTEST_SKIP() << "blocks of this GPU have too little shared memory";
+  EXPECT_EQ(adds(128, {16, 16, 16}, 1), of_a_gpu);
+  EXPECT_EQ(adds(5000, {0, 32, 8}, 1), of_a_gpu);
 }
 
 INSTANTIATE_OP_TESTS(SwigluAdapters);
