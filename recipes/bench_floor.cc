@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/base/log.h"
+#include "core/nn/head.h"
 #include "core/ops/attention.h"
 #include "core/ops/elementwise.h"
 #include "core/ops/matmul.h"
@@ -13,8 +14,6 @@
 
 namespace weft::recipes {
 namespace {
-
-constexpr int64_t kHeadChunk = 4096;  // tokens whose logits exist at once
 
 Tensor random(const Shape& shape, DType dtype, Device device, float scale = 1) {
   const Tensor t = Tensor::empty(shape, dtype, device, MemoryTag::workspace);
@@ -69,7 +68,8 @@ std::vector<ProductShape> product_shapes(const StepShape& s) {
   const double once = static_cast<double>(c.num_hidden_layers * s.micro_batches);
   // Computing a block again ends with the input of its last product.
   const double forwards = once + static_cast<double>(s.layers(Recompute::full) * s.micro_batches);
-  const int64_t chunk = std::min(s.tokens(), kHeadChunk);
+  const int64_t chunk =
+      nn::Head::rows_at_once(s.tokens(), c.vocab_size, s.dtype, s.device, !s.frozen_base);
   const double chunks = s.tokens_a_step() / static_cast<double>(chunk);
   // Nobody wants the gradient of the first block's input where the embedding is frozen.
   const double of_inputs = once - static_cast<double>(s.frozen_base ? s.micro_batches : 0);

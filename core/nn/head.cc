@@ -12,19 +12,6 @@
 namespace weft::nn {
 namespace {
 
-// Chunks of nearly equal size that cover `rows`: large enough for products to be fast, small beside
-// what a block keeps. A CPU's fits its caches.
-// `trains`: each chunk goes over the weight's whole gradient.
-int64_t rows_at_once(int64_t rows, int64_t vocab_size, const Tensor& x, bool trains) {
-  const bool on_cpu = x.device().is_cpu();
-  const int64_t bytes = int64_t{1} << (on_cpu ? 26 : trains ? 31 : 29);
-  const int64_t element = on_cpu ? 4 : static_cast<int64_t>(size_of(x.dtype()));
-  const int64_t most =
-      std::clamp<int64_t>(bytes / (element * vocab_size), 16, on_cpu ? 1024 : 8192);
-  const int64_t chunks = std::max<int64_t>(1, (rows + most - 1) / most);
-  return (rows + chunks - 1) / chunks;
-}
-
 // What is known of a chunk's tokens; read once all chunks have been given to the device.
 struct ChunkResult {
   Tensor loss;    // [C] f32
@@ -59,6 +46,19 @@ Tensor scored_rows(const Tensor& x, const Step& step) {
 
 }  // namespace
 
+// Chunks of nearly equal size: large enough for products to be fast, small beside what a block
+// keeps. A CPU's fits its caches.
+int64_t Head::rows_at_once(int64_t rows, int64_t vocab_size, DType dtype, Device device,
+                           bool trains) {
+  const bool on_cpu = device.is_cpu();
+  const int64_t bytes = int64_t{1} << (on_cpu ? 26 : trains ? 31 : 29);
+  const int64_t element = on_cpu ? 4 : static_cast<int64_t>(size_of(dtype));
+  const int64_t most =
+      std::clamp<int64_t>(bytes / (element * vocab_size), 16, on_cpu ? 1024 : 8192);
+  const int64_t chunks = std::max<int64_t>(1, (rows + most - 1) / most);
+  return (rows + chunks - 1) / chunks;
+}
+
 void Head::prepare(Step& step, Device device) {
   std::vector<int32_t> rows;
   const int32_t* labels = step.labels.data<int32_t>();
@@ -85,7 +85,7 @@ Tensor Head::train(const Tensor& x, const Step& step) const {
   const ops::RmsNormResult norm = ops::rms_norm(x_ND, norm_->value, norm_eps_);
   const Tensor dnorm = Tensor::empty(norm.y.shape(), x.dtype(), x.device());
   const Tensor losses = Tensor::empty({n}, DType::f32, x.device());
-  const int64_t chunk = rows_at_once(n, vocab, x, weight_->wants_grad());
+  const int64_t chunk = rows_at_once(n, vocab, x.dtype(), x.device(), weight_->wants_grad());
   // A GPU's logits have x's dtype, as its products' other results do; what is made of them is f32.
   const DType logits_dtype = x.device().is_cpu() ? DType::f32 : x.dtype();
   Tensor buffer = Tensor::empty({chunk, vocab}, logits_dtype, x.device(), MemoryTag::workspace);
@@ -124,7 +124,7 @@ HeadLoss Head::evaluate(const Tensor& x, const Step& step,
   const int64_t n = x_ND.dim(0), vocab = weight_->shape[0];
   const Tensor y = ops::rms_norm(x_ND, norm_->value, norm_eps_).y;
   std::vector<ChunkResult> results;
-  const int64_t chunk = rows_at_once(n, vocab, x, false);
+  const int64_t chunk = rows_at_once(n, vocab, x.dtype(), x.device(), false);
   for (int64_t begin = 0; begin < n; begin += chunk) {
     const int64_t end = std::min(n, begin + chunk);
     const Tensor labels = step.scored_labels.rows(begin, end);

@@ -39,6 +39,11 @@ class Head {
   Tensor logits(const Tensor& x_ND) const;
   Tensor logits(const Tensor& x_TD, const std::vector<int32_t>& rows) const;
 
+  // How many of `rows` have their logits at once. `trains`: each chunk goes over the weight's whole
+  // gradient.
+  static int64_t rows_at_once(int64_t rows, int64_t vocab_size, DType dtype, Device device,
+                              bool trains);
+
   const ParameterPtr& weight() const { return weight_; }
   const ParameterPtr& norm() const { return norm_; }
 
