@@ -58,11 +58,9 @@ void adapter_input_gradient(const AdapterInputGradientArgs& args) {
   sums.add({.partials = p.partials,
             .to = da.raw(),
             .rows = p.width,
-            .row_stride = 1,
             .rank_stride = p.width,
             .count = p.slabs,
             .ranks = p.ranks,
-            .scale = 1,
             .adds = true,
             .is_f32 = da.dtype() == DType::f32});
   const bool f32_weight = p.rstd && args.normed.weight_K.dtype() == DType::f32;

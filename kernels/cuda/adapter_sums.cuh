@@ -16,12 +16,12 @@ struct Sum {
   const float* partials;
   void* to;  // element (row, rank) at row * row_stride + rank * rank_stride
   int64_t rows;
-  int64_t row_stride, rank_stride;  // one of them is 1
+  int64_t row_stride = 1, rank_stride = 1;  // one of them is 1
   int count;
   int ranks;  // a multiple of 8
-  float scale;
-  bool adds;
-  bool is_f32;  // else of the kernel's type
+  float scale = 1;
+  bool adds = false;
+  bool is_f32 = false;  // else of the kernel's type
 };
 
 // Given to the kernel by value.

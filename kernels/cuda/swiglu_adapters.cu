@@ -102,17 +102,13 @@ adapter::Sums sums_of(const gated::Params& p, const SwigluAdaptersBackwardArgs& 
               .to = adapter::element(dh, s.rank),
               .rows = p.tokens,
               .row_stride = p.h_stride,
-              .rank_stride = 1,
               .count = p.slabs,
               .ranks = front.ranks,
-              .scale = s.dh_scale,
-              .adds = false,
-              .is_f32 = false});
+              .scale = s.dh_scale});
     sums.add({.partials = front.db_partials,
               .to = s.db_NR.raw(),
               .rows = p.width,
               .row_stride = front.ranks,
-              .rank_stride = 1,
               .count = p.token_slabs,
               .ranks = front.ranks,
               .scale = s.db_scale,
@@ -123,11 +119,9 @@ adapter::Sums sums_of(const gated::Params& p, const SwigluAdaptersBackwardArgs& 
     sums.add({.partials = p.behind.da_partials,
               .to = args.da_RF.raw(),
               .rows = p.width,
-              .row_stride = 1,
               .rank_stride = p.width,
               .count = p.token_slabs,
               .ranks = p.behind.ranks,
-              .scale = 1,
               .adds = true,
               .is_f32 = args.da_RF.dtype() == DType::f32});
   return sums;
@@ -180,12 +174,9 @@ void swiglu_hidden(const Tensor& gate_up, const Tensor& a, float scale, const Sw
             .to = result.h_TR.raw(),
             .rows = p.tokens,
             .row_stride = p.ranks,
-            .rank_stride = 1,
             .count = gated_hidden::kParts * p.slabs,
             .ranks = p.ranks,
-            .scale = scale,
-            .adds = false,
-            .is_f32 = false});
+            .scale = scale});
   const cudaStream_t stream = stream_on(a.device());
   const dim3 grid(static_cast<unsigned>(gated_hidden::blocks_across(p)),
                   static_cast<unsigned>(p.slabs));
